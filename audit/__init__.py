@@ -1,0 +1,1 @@
+"""Measure whom the model treats worse, and how toxic it gets."""

@@ -1,0 +1,1 @@
+"""One module per group of `hallmark` commands: they compose rooms, and decide nothing."""

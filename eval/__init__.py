@@ -1,0 +1,1 @@
+"""Run a model offline, measure it, judge the measurements."""

@@ -1,0 +1,1 @@
+"""Prometheus series, experiment read-outs, dashboards and rules."""

@@ -1,0 +1,1 @@
+"""What every room agrees on: a checkpoint, its evidence, its verdict, its aliases."""

@@ -1,0 +1,44 @@
+"""Where one installation keeps its state: one folder, one ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders below one root, and the ledger's address (``sqlite:///...`` by default)."""
+
+    root: Path
+    ledger_url: str
+
+    @classmethod
+    def at(cls, root: Path, ledger_url: str | None = None) -> Home:
+        root = root.expanduser().resolve()
+        return cls(root, ledger_url or f"sqlite:///{root / 'ledger.db'}")
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def evidence(self) -> Path:
+        return self.root / "evidence"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def runs(self) -> Path:
+        """Unfinished trainings, from which an interrupted one resumes."""
+        return self.root / "runs"

@@ -1,0 +1,73 @@
+"""The base of every record that crosses a file or a process, and the digests over them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class UserError(Exception):
+    """Something its reader can fix: the message says what, where, and what to do next.
+
+    Commands print it as one line without a traceback and exit with 4, unless the
+    command documents another code. Every decision a caller can make has a subclass.
+    """
+
+
+class Record(BaseModel):
+    """A frozen value with no unknown keys and no NaN or infinity in its JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, no spaces and no NaN: the bytes that digests are taken over."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def digest_of(value: Any) -> str:
+    """``sha256:<64 hex digits>`` of a value's canonical JSON, or of bytes as they are."""
+    data = value if isinstance(value, bytes) else canonical_json(value)
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Bare hex sha256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` so that a reader sees the old bytes or all the new ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def short(digest: str) -> str:
+    """The first twelve hex digits of a digest, for people."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def describe_unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """``no check named 'blimb'; have answer_quality, benchmark``: what a failed look-up says."""
+    return f"no {kind} named {name!r}; have {', '.join(sorted(known)) or 'none'}"

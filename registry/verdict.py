@@ -1,0 +1,78 @@
+"""A finding for each policy entry, and one verdict over all of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from registry.records import Record, digest_of
+
+
+class Status(StrEnum):
+    """What the gate says. "Not significant" is never PASS."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+
+
+EXIT_CODES = {Status.PASS: 0, Status.FAIL: 1, Status.INCONCLUSIVE: 2, Status.INVALID: 3}
+USAGE_EXIT_CODE = 4
+
+Tier = Literal["required", "advisory", "watch"]
+
+
+class Finding(Record):
+    """One policy entry judged. Numbers are in the check's unit; None means not computed.
+
+    ``estimate`` is candidate minus baseline, signed so that higher is better, where
+    there is a baseline, with its interval [``low``, ``high``] and ``margin`` >= 0.
+    ``limit_low``/``limit_high`` is the interval of the candidate's own value, judged
+    against ``limit``.
+    """
+
+    entry: str
+    check: str
+    tier: Tier
+    status: Status
+    reason: str
+    unit: str
+    higher_is_better: bool
+    n: int
+    unscored: int
+    candidate: float | None = None
+    baseline: float | None = None
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    limit: float | None = None
+    limit_low: float | None = None
+    limit_high: float | None = None
+    method: str = ""
+
+
+class Verdict(Record):
+    """All findings of one policy on one candidate, and what they come to."""
+
+    schema_version: Literal[1] = 1
+    status: Status
+    candidate_digest: str
+    baseline_digest: str | None
+    against: str
+    policy_name: str
+    policy_digest: str
+    evidence_digests: dict[str, str]
+    findings: tuple[Finding, ...]
+    reasons: tuple[str, ...] = ()
+    created_at: datetime
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.status]
