@@ -1,0 +1,184 @@
+"""Every Prometheus series of the gateway, declared once over an injected registry.
+
+    series = Series(CollectorRegistry())
+    series.declare_variant("a", checkpoint="sha256:...", experiment="spring")
+    series.ttft.labels(variant="a").observe(0.012)
+
+Base units are seconds and tokens. No name holds a colon: under OpenMetrics
+negotiation a colon is stored as an underscore and the dashboards go empty.
+A label's value is always one of few: never a user, a request id or a model name
+that a client chose.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REJECTION_REASONS = (
+    "overloaded",
+    "not_ready",
+    "invalid_request",
+    "unknown_model",
+    "too_large",
+    "context_length",
+    "unauthorized",
+    "rate_limited",
+)
+FAILURE_REASONS = ("connect", "timeout", "status", "stream", "abort")
+FEEDBACK_LABELS = (
+    ("thumb", "positive"),
+    ("thumb", "negative"),
+    ("rating", "positive"),
+    ("rating", "neutral"),
+    ("rating", "negative"),
+    ("edit", "negative"),
+    ("comment", "neutral"),
+)
+TOKEN_KINDS = ("prompt", "completion")
+
+# Seconds. The first token of a small model on a GPU comes below a millisecond after
+# the gateway's own work, that of a large one on a CPU after tens of seconds.
+TTFT_BUCKETS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+DURATION_BUCKETS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0, 120.0, 300.0,
+)  # fmt: skip
+OVERHEAD_BUCKETS = (
+    0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1, 1.0,
+)  # fmt: skip
+
+
+class Series:
+    """The gateway's series; each attribute is one metric of the registry handed in.
+
+    requests          hallmark_requests_total{variant,route,status}: answers sent, by the
+                      HTTP status code that the client saw ("200", "503", ...)
+    duration          hallmark_request_duration_seconds{variant,route}: from the request's
+                      last byte read to the answer's last byte written
+    ttft              hallmark_time_to_first_token_seconds{variant}: until the first piece of
+                      content, streamed answers only
+    overhead          hallmark_gateway_overhead_seconds{variant}: the gateway's own share,
+                      time spent waiting for the engine taken out
+    tokens            hallmark_tokens_total{variant,kind}: kind is of TOKEN_KINDS
+    in_flight         hallmark_in_flight_requests{variant}: being answered now
+    rejections        hallmark_rejections_total{reason}: turned away before an engine saw
+                      them; reason is of REJECTION_REASONS
+    failures          hallmark_upstream_failures_total{variant,reason}: the engine failed us;
+                      reason is of FAILURE_REASONS
+    records_dropped   hallmark_records_dropped_total: request records that never reached
+                      the ledger
+    engine_up         hallmark_engine_up{variant}: 1 while the engine answers, else 0
+    engine_restarts   hallmark_engine_restarts_total{variant}
+    feedback          hallmark_feedback_total{variant,kind,sentiment}: pairs of FEEDBACK_LABELS;
+                      a rating of 4 or 5 is positive, of 1 or 2 negative
+    variant_info      hallmark_variant_info{variant,checkpoint,experiment}: always 1; checkpoint
+                      is the weights digest, experiment is "" outside one
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "hallmark_requests_total",
+            "Answers sent, by HTTP status code.",
+            ["variant", "route", "status"],
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "hallmark_request_duration_seconds",
+            "Seconds from reading a request to the last byte of its answer.",
+            ["variant", "route"],
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.ttft = Histogram(
+            "hallmark_time_to_first_token_seconds",
+            "Seconds until the first piece of content of a streamed answer.",
+            ["variant"],
+            buckets=TTFT_BUCKETS,
+            registry=registry,
+        )
+        self.overhead = Histogram(
+            "hallmark_gateway_overhead_seconds",
+            "Seconds that the gateway itself adds to a request.",
+            ["variant"],
+            buckets=OVERHEAD_BUCKETS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "hallmark_tokens_total",
+            "Tokens read (prompt) and written (completion).",
+            ["variant", "kind"],
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "hallmark_in_flight_requests",
+            "Requests being answered now.",
+            ["variant"],
+            registry=registry,
+        )
+        self.rejections = Counter(
+            "hallmark_rejections_total",
+            "Requests turned away before an engine saw them.",
+            ["reason"],
+            registry=registry,
+        )
+        self.failures = Counter(
+            "hallmark_upstream_failures_total",
+            "Requests that the engine failed.",
+            ["variant", "reason"],
+            registry=registry,
+        )
+        self.records_dropped = Counter(
+            "hallmark_records_dropped_total",
+            "Request records that never reached the ledger.",
+            registry=registry,
+        )
+        self.engine_up = Gauge(
+            "hallmark_engine_up",
+            "1 while the variant's engine answers, else 0.",
+            ["variant"],
+            registry=registry,
+        )
+        self.engine_restarts = Counter(
+            "hallmark_engine_restarts_total",
+            "Times the supervisor started a variant's engine again.",
+            ["variant"],
+            registry=registry,
+        )
+        self.feedback = Counter(
+            "hallmark_feedback_total",
+            "Pieces of feedback taken.",
+            ["variant", "kind", "sentiment"],
+            registry=registry,
+        )
+        self.variant_info = Gauge(
+            "hallmark_variant_info",
+            "Which checkpoint a variant serves, in which experiment.",
+            ["variant", "checkpoint", "experiment"],
+            registry=registry,
+        )
+        for reason in REJECTION_REASONS:
+            self.rejections.labels(reason=reason)
+
+    def declare_variant(self, variant: str, *, checkpoint: str, experiment: str | None) -> None:
+        """Create the variant's series at zero, its engine down.
+
+        Call once per variant at start: ``rate()`` and an alert see the first event of a
+        counter only if the counter was there, at zero, before it.
+        """
+        self.variant_info.labels(
+            variant=variant, checkpoint=checkpoint, experiment=experiment or ""
+        ).set(1)
+        self.engine_up.labels(variant=variant).set(0)
+        self.engine_restarts.labels(variant=variant)
+        self.in_flight.labels(variant=variant)
+        self.ttft.labels(variant=variant)
+        self.overhead.labels(variant=variant)
+        for kind in TOKEN_KINDS:
+            self.tokens.labels(variant=variant, kind=kind)
+        for reason in FAILURE_REASONS:
+            self.failures.labels(variant=variant, reason=reason)
+        for kind, sentiment in FEEDBACK_LABELS:
+            self.feedback.labels(variant=variant, kind=kind, sentiment=sentiment)
