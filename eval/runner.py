@@ -1,18 +1,24 @@
 """The only code that runs a published checkpoint offline.
 
 ``Runner`` is the seam: checks and audits ask it for log-likelihoods and answers and
-know nothing of torch. ``open_runner`` gives the real one (``eval.torch_runner``).
+know nothing of torch. ``open_runner`` gives the real one (``eval.torch_runner``),
+``FakeRunner`` is its double for tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from registry.conversation import Message
 from registry.evidence import ModelFacts
+from registry.records import UserError
+
+
+class RunnerError(UserError):
+    """The checkpoint cannot do what was asked: no chat template, text over its context, NaN."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,21 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
+class Answer(str):
+    """What the model said, as text. ``unscored`` says why there is nothing to judge, else None.
+
+    The one reason is a prompt that leaves no room for ``max_tokens`` in the context:
+    it depends on the prompt alone, so both sides of a comparison lose the same items.
+    """
+
+    unscored: str | None
+
+    def __new__(cls, text: str = "", unscored: str | None = None) -> Answer:
+        answer = super().__new__(cls, text)
+        answer.unscored = unscored
+        return answer
+
+
 class Runner(Protocol):
     """One loaded checkpoint. All sequences keep their order; NaN never leaves: it raises."""
 
@@ -48,12 +69,20 @@ class Runner(Protocol):
         """Rolling log-likelihood of each whole text, in nats (<= 0), beyond the context too."""
         ...
 
-    def answers(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
+    def answers(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[Answer]:
         """The assistant's next message after each dialogue, through the chat template."""
         ...
 
-    def completions(self, prompts: Sequence[str], sampling: Sampling) -> list[str]:
+    def completions(self, prompts: Sequence[str], sampling: Sampling) -> list[Answer]:
         """Plain text continuations of plain prompts."""
+        ...
+
+    def render(self, dialogue: Sequence[Message], *, answer_next: bool) -> str:
+        """The dialogue as the model sees it; ``answer_next`` opens the assistant's turn."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens ``documents`` predicts in each text."""
         ...
 
 
@@ -62,3 +91,55 @@ def open_runner(folder: Path) -> Runner:
     from eval.torch_runner import TorchRunner
 
     return TorchRunner(folder)
+
+
+FAKE_FACTS = ModelFacts(
+    weights_digest="sha256:" + "0" * 64,
+    backend="fake",
+    dtype="float32",
+    context_length=512,
+    chat_template_digest="sha256:" + "1" * 64,
+)
+
+
+@dataclass
+class FakeRunner:
+    """A scripted runner: functions stand for the model. ``calls`` counts what was asked of it.
+
+    By default every character costs one nat and every answer is ``ok``.
+    """
+
+    score: Callable[[str, str], float] = lambda context, continuation: -float(len(continuation))
+    greedy: Callable[[str, str], bool] = lambda context, continuation: False
+    reply: Callable[[str], str] = lambda prompt: "ok"
+    facts: ModelFacts = FAKE_FACTS
+    calls: int = 0
+
+    def continuations(self, requests: Sequence[tuple[str, str]]) -> list[Continuation]:
+        self.calls += 1
+        return [Continuation(self.score(*r), self.greedy(*r), len(r[1])) for r in requests]
+
+    def documents(self, texts: Sequence[str]) -> list[float]:
+        self.calls += 1
+        return [self.score("", text) for text in texts]
+
+    def answers(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[Answer]:
+        prompts = [self.render(dialogue, answer_next=True) for dialogue in dialogues]
+        return self.completions(prompts, sampling)
+
+    def completions(self, prompts: Sequence[str], sampling: Sampling) -> list[Answer]:
+        self.calls += 1
+        limit = self.facts.context_length
+        return [
+            Answer("", "the prompt fills the context")
+            if len(prompt) > limit
+            else Answer(self.reply(prompt)[: sampling.max_tokens])
+            for prompt in prompts
+        ]
+
+    def render(self, dialogue: Sequence[Message], *, answer_next: bool) -> str:
+        lines = [f"{message.role}: {message.content}\n" for message in dialogue]
+        return "".join(lines) + ("assistant: " if answer_next else "")
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
