@@ -1,0 +1,240 @@
+"""A gate's policy: what is measured, how much may be lost, who says so and why.
+
+The YAML is what people write; ``load_policy`` reads it, binds each entry to its
+check, validates the check's own configuration and finds its files. It does not
+judge anything: that is ``eval.gate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from eval.checks import Check
+from eval.policy_yaml import Marked, PolicyError, explain, read_marked
+from registry.records import Record, UserError, describe_unknown, digest_of
+from registry.verdict import Tier
+
+DATASET_PREFIX = "dataset:"
+BUILT_IN = Path(__file__).parent / "policies"
+
+Resolve = Callable[[str], Path]
+
+
+class Limit(Record):
+    """An absolute bound on the candidate's own value, judged by its interval:
+    with ``min`` the interval's lower bound must reach it, with ``max`` the upper one
+    must stay at or below it."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Limit:
+        if (self.min is None) == (self.max is None):
+            raise ValueError("set exactly one of min and max")
+        return self
+
+    @property
+    def value(self) -> float:
+        bound = self.max if self.min is None else self.min
+        assert bound is not None
+        return bound
+
+
+class Assumed(Record):
+    """What planning takes for granted where nothing was measured yet."""
+
+    discordance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of items on which candidate and baseline differ (0/1 checks)."""
+    sd: Annotated[float, Field(gt=0)] | None = None
+    """Standard deviation of an item's difference (numeric checks and bits per byte)."""
+    difference: float = 0.0
+    """True candidate minus baseline, signed so that higher is better."""
+    value: float | None = None
+    """The candidate's own true value, for the limit."""
+    value_sd: Annotated[float, Field(gt=0)] | None = None
+    """Standard deviation of an item's own value, for the limit of a numeric check."""
+
+
+class Rule(Record):
+    """One entry as written."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
+    check: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    tier: Tier
+    margin: Annotated[float, Field(ge=0)] | None = None
+    """Largest loss against the baseline that is accepted, in the check's unit."""
+    limit: Limit | None = None
+    min_items: Annotated[int, Field(ge=1)]
+    alpha: Annotated[float, Field(gt=0, le=0.25)] = 0.025
+    """One-sided error of each bound; .025 is the usual two-sided 95% interval."""
+    max_unscored: Annotated[int, Field(ge=0)] = 0
+    """Items without a value that are accepted on either side. They count as the worst
+    value for the candidate and the best for the baseline where the check has bounds."""
+    reason: Annotated[str, Field(min_length=1)]
+    owner: Annotated[str, Field(min_length=1)]
+    assumed: Assumed | None = None
+
+    @model_validator(mode="after")
+    def _judged_by_something(self) -> Rule:
+        if self.tier != "watch" and self.margin is None and self.limit is None:
+            raise ValueError(f"a {self.tier} entry needs a margin, a limit, or both")
+        return self
+
+
+class Written(Record):
+    """The policy file as parsed, before its files are looked up: the digest is over this."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
+    power: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Chance that planning asks for: all required entries of an equal candidate PASS."""
+    entries: Annotated[tuple[Rule, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One rule bound to its row in the table of checks.
+
+    ``config`` is the check's own validated configuration with every file found.
+    """
+
+    rule: Rule
+    row: Check
+    config: BaseModel
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
+    @property
+    def check(self) -> str:
+        return self.rule.check
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy ready to measure and to judge by."""
+
+    written: Written
+    entries: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        return self.written.name
+
+    @property
+    def digest(self) -> str:
+        """Over the policy as written, its file references unresolved: machine-independent."""
+        return digest_of(self.written)
+
+    @property
+    def required(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if entry.rule.tier == "required")
+
+
+def policy_path(name_or_path: str) -> Path:
+    """A file as given, or a policy shipped with the package by its name."""
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"} or path.exists():
+        return path
+    shipped = {file.stem: file for file in sorted(BUILT_IN.glob("*.yaml"))}
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    raise PolicyError(
+        f"{describe_unknown('policy', name_or_path, shipped)}; or give the path of a .yaml file"
+    )
+
+
+def policy_schema() -> dict[str, Any]:
+    """JSON Schema of the YAML file, for editors and for CI."""
+    return Written.model_json_schema()
+
+
+def load_policy(path: Path, checks: Sequence[Check], resolve: Resolve) -> Policy:
+    """Read, validate and bind a policy. Raises PolicyError naming file, line, entry and key.
+
+    A configuration string ``dataset:NAME/FILE`` becomes ``resolve(that string)``; any
+    other relative file of a check is relative to the policy's folder and must exist.
+    """
+    marked = read_marked(path)
+    try:
+        written = Written.model_validate(marked.value)
+    except ValidationError as error:
+        raise explain(error, Written, marked) from None
+    table = {check.name: check for check in checks}
+    entries: list[Entry] = []
+    for index, rule in enumerate(written.entries):
+        at = ("entries", index)
+        if any(rule.name == other.name for other in entries):
+            raise marked.error((*at, "name"), f"two entries are named {rule.name!r}; rename one")
+        row = table.get(rule.check)
+        if row is None:
+            raise marked.error((*at, "check"), describe_unknown("check", rule.check, table))
+        _refuse_pointless_limit(rule, row, marked, (*at, "limit"))
+        config = _bind_config(rule, row, marked, (*at, "config"), resolve)
+        entries.append(Entry(rule, row, config))
+    return Policy(written, tuple(entries))
+
+
+def _refuse_pointless_limit(
+    rule: Rule, row: Check, marked: Marked, at: tuple[str | int, ...]
+) -> None:
+    if rule.limit is None:
+        return
+    wanted = "min" if row.higher_is_better else "max"
+    if getattr(rule.limit, wanted) is None:
+        better = "higher" if row.higher_is_better else "lower"
+        other = "max" if wanted == "min" else "min"
+        raise marked.error(at, f"{better} is better for {row.name}: set {wanted}, not {other}")
+    low, high = row.bounds
+    value = rule.limit.value
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise marked.error(
+            (*at, wanted), f"{value} lies outside {row.name}'s range {_range(low, high)}"
+        )
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return f"[{'-inf' if low is None else low}, {'inf' if high is None else high}]"
+
+
+def _bind_config(
+    rule: Rule, row: Check, marked: Marked, at: tuple[str | int, ...], resolve: Resolve
+) -> BaseModel:
+    config = dict(rule.config)
+    for key, value in rule.config.items():
+        if not isinstance(value, str):
+            continue
+        if value.startswith(DATASET_PREFIX):
+            try:
+                config[key] = resolve(value)
+            except UserError as error:
+                raise marked.error((*at, key), str(error)) from error
+        elif _takes_a_path(row.config, key):
+            file = marked.path.parent / value
+            if not file.exists():
+                raise marked.error((*at, key), f"no file {file}; paths are relative to the policy")
+            config[key] = file
+    try:
+        return row.config.model_validate(config)
+    except ValidationError as error:
+        raise explain(error, row.config, marked, prefix=at, shown=rule.config) from None
+
+
+def _takes_a_path(model: type[BaseModel], key: str) -> bool:
+    field = model.model_fields.get(key)
+    if field is None:
+        return False
+    return field.annotation is Path or Path in get_args(field.annotation)
+
+
+def file_references(config: Mapping[str, Any]) -> list[str]:
+    """The ``dataset:`` references of an entry's configuration as written."""
+    return [v for v in config.values() if isinstance(v, str) and v.startswith(DATASET_PREFIX)]
