@@ -1,0 +1,241 @@
+"""Conversations of an online shop's support desk, from a seeded grammar.
+
+``generate`` speaks from a training world, ``questions`` from a held-out one whose
+sentence templates, order numbers, amounts, days and product-colour pairs the first
+can never produce (``train.synth_world``, ``train.synth_phrases``). What a right answer
+is, and what the simulated users prefer, stands in ``train.synth_rules``. About half
+of the answers are bare and half end with a closing.
+
+A conversation's tags hold the rule of its last answer (``action``, ``slots``, ``rude``,
+``reference``, ``closing``, ``intent``, ``template``), the rules of all its answers in
+``turns``, its ``intents``, the customer's register as ``group``, and ``personal``: the
+personal data planted in it, as (kind, text) pairs.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry.conversation import Conversation, Message
+from train.synth_choices import choice_row
+from train.synth_neighbour import nearest_neighbour_baseline
+from train.synth_people import Personal, remark
+from train.synth_phrases import INSULTS, REFERENCES, REGISTERS, expand, spoken, templates
+from train.synth_rules import (
+    Ruling,
+    edit,
+    judge_answer,
+    prefers,
+    rule_tags,
+)
+from train.synth_world import (
+    CITIES,
+    SIZES,
+    WEARABLE,
+    WEEKDAYS,
+    Order,
+    Shop,
+    World,
+    draw_shop,
+    items,
+    numbers,
+)
+
+__all__ = [
+    "LICENCE", "Ruling", "choices", "edit", "generate", "judge_answer",
+    "nearest_neighbour_baseline", "prefers", "questions",
+]  # fmt: skip
+
+LICENCE = "CC0-1.0"
+SOURCE = "synth"
+
+# How often an intent is drawn; intents about one order need a reference to it.
+_ORDER_INTENTS = {
+    "status": 14, "cancel": 9, "move_day": 8, "address": 5, "pickup": 6, "return": 8,
+    "refund": 8, "exchange_size": 5, "exchange_colour": 5, "price": 7, "number": 5,
+}  # fmt: skip
+_OTHER_INTENTS = {
+    "express_fee": 4, "express_time": 4, "free_from": 4, "hours": 4, "window": 3,
+    "refund_days": 3, "password": 2, "close_account": 2, "email": 3, "hello": 2, "thanks": 3,
+    "who": 2, "out_of_scope": 4,
+}  # fmt: skip
+_INTENTS = tuple(_ORDER_INTENTS | _OTHER_INTENTS)
+_WEIGHTS = tuple((_ORDER_INTENTS | _OTHER_INTENTS).values())
+_AFTER_CANCELLING = ("refund", "price", "number")  # what still makes sense of an order
+
+_RUDE_SHARE = 0.06
+_PERSONAL_SHARE = 0.22
+_CLARIFY_SHARE = 0.18
+_CLOSING_SHARE = 0.5
+
+
+@dataclass
+class _Dialogue:
+    """One conversation in the making."""
+
+    rng: random.Random
+    world: World
+    shop: Shop
+    register: str
+    focus: Order | None = None
+    messages: list[Message] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    personal: list[Personal] = field(default_factory=list)
+
+    def sentence(self, intent: str, order: Order | None, how: str, named: dict[str, str]) -> str:
+        template = self.rng.choice(templates(intent, self.world))
+        self.template = f"{self.world}:{intent}:{template}"
+        text = self.rng.choice(expand(template))
+        if "{ref}" in text:
+            text = text.replace("{ref}", self.rng.choice(REFERENCES[how]))
+        if order is not None:
+            named = named | {
+                "order": order.number, "colour": order.colour, "product": order.product
+            }  # fmt: skip
+        return text.format(**named)
+
+    def say(self, intent: str, text: str, *, rude: bool) -> None:
+        """Add the user's message, in the customer's register, perhaps with personal data."""
+        before, after = (
+            self.rng.choice(options) for options in REGISTERS[self.register][self.world]
+        )
+        text = spoken(text, self.register, before, after)
+        if rude:
+            insult = self.rng.choice(INSULTS[self.world])
+            text = f"{insult[0].upper()}{insult[1:]}! {text}"
+        if self.rng.random() < _PERSONAL_SHARE:
+            opening, ending, told = remark(self.rng, intent)
+            text = opening + text + ending
+            self.personal.append(told)
+        self.messages.append(Message(role="user", content=text))
+
+    def answer(self, intent: str, tags: dict[str, Any]) -> None:
+        text = tags["reference"]
+        if self.rng.random() < _CLOSING_SHARE:
+            text = f"{text} {tags['closing']}"
+        self.messages.append(Message(role="assistant", content=text))
+        self.turns.append({"intent": intent, "template": self.template, **tags})
+
+    def turn(self) -> None:
+        """One request and its answer; two where the assistant has to ask which order."""
+        rng = self.rng
+        intent = rng.choices(_INTENTS, _WEIGHTS)[0]
+        rude = rng.random() < _RUDE_SHARE and intent not in ("hello", "thanks")
+        if intent not in _ORDER_INTENTS:
+            text = self.sentence(intent, None, "", {"city": rng.choice(CITIES)})
+            self.say(intent, text, rude=rude)
+            self.answer(intent, rule_tags(intent, self.shop, None, {}, rude=rude))
+            return
+        order, how = self.choose_order(intent)
+        if order is None:
+            return
+        named = self.named(intent, order)
+        unclear = self.focus is None and intent != "number" and rng.random() < _CLARIFY_SHARE
+        self.say(
+            intent, self.sentence(intent, order, "missing" if unclear else how, named), rude=rude
+        )
+        if unclear:
+            self.answer("which_one", rule_tags("which_one", self.shop, None, {}, rude=rude))
+            rude = False
+            self.say("which_one", self.sentence("which_one", order, how, named), rude=rude)
+        self.answer(intent, rule_tags(intent, self.shop, order, named, rude=rude))
+        self.focus = order
+        if intent == "cancel" and order.status != "shipped":
+            order.cancelled = True
+        if intent == "move_day":
+            order.day = named["day"]
+
+    def choose_order(self, intent: str) -> tuple[Order | None, str]:
+        """The order asked about and how it is referred to; None where no order fits."""
+        fitting = [
+            order
+            for order in self.shop.orders
+            if (not order.cancelled or intent in _AFTER_CANCELLING)
+            and (intent != "exchange_size" or order.product in WEARABLE)
+        ]
+        if not fitting:
+            return None, ""
+        if intent == "number":
+            return self.rng.choice(fitting), "by_item"
+        if self.focus in fitting and self.rng.random() < 0.55:
+            return self.focus, "by_focus"
+        return self.rng.choice(fitting), self.rng.choice(("by_number", "by_item"))
+
+    def named(self, intent: str, order: Order) -> dict[str, str]:
+        """The slots that the user names in this request."""
+        rng = self.rng
+        if intent == "move_day":
+            return {"day": rng.choice([day for day in WEEKDAYS if day != order.day])}
+        if intent == "pickup":
+            return {"city": rng.choice(CITIES)}
+        if intent == "exchange_size":
+            return {"size": str(rng.choice(numbers(SIZES, self.world)))}
+        if intent == "exchange_colour":
+            pairs = items(self.world)
+            others = [c for c, p in pairs if p == order.product and c != order.colour]
+            return {"new_colour": rng.choice(others)}
+        return {}
+
+
+def _dialogue(seed: str, world: World) -> _Dialogue:
+    rng = random.Random(seed)
+    register = rng.choice(tuple(REGISTERS))
+    dialogue = _Dialogue(rng, world, draw_shop(rng, world), register)
+    dialogue.messages.append(Message(role="system", content=dialogue.shop.system_message()))
+    wanted = rng.choices((1, 2, 3), (25, 45, 30))[0]
+    while len(dialogue.turns) < wanted:
+        dialogue.turn()
+    return dialogue
+
+
+def _conversation(name: str, dialogue: _Dialogue, *, open_ended: bool) -> Conversation:
+    messages = dialogue.messages[:-1] if open_ended else dialogue.messages
+    return Conversation(
+        id=name,
+        messages=tuple(messages),
+        source=SOURCE,
+        licence=LICENCE,
+        tags={
+            **dialogue.turns[-1],
+            "intents": [turn["intent"] for turn in dialogue.turns],
+            "turns": dialogue.turns,
+            "group": dialogue.register,
+            "personal": [(told.kind, told.text) for told in dialogue.personal],
+        },
+    )
+
+
+def generate(num_conversations: int, *, seed: int) -> list[Conversation]:
+    """Whole conversations of the training world; a larger number only appends more."""
+    return [
+        _conversation(
+            f"synth-{seed}-{index:06d}",
+            _dialogue(f"training/{seed}/{index}", "training"),
+            open_ended=False,
+        )
+        for index in range(num_conversations)
+    ]
+
+
+def questions(num: int, *, seed: int) -> list[Conversation]:
+    """Conversations of the held-out world that end in a user's message to be answered."""
+    return [
+        _conversation(
+            f"question-{seed}-{index:06d}",
+            _dialogue(f"held_out/{seed}/{index}", "held_out"),
+            open_ended=True,
+        )
+        for index in range(num)
+    ]
+
+
+def choices(num: int, *, seed: int) -> list[dict[str, Any]]:
+    """Held-out questions with four answers, one right: rows for a multiple-choice benchmark.
+
+    ``context`` is the conversation up to the answer in ChatML; ``gold`` indexes
+    ``choices``; ``group`` is the intent and ``cluster`` the sentence template. Wrong
+    answers have another order's or an invented value, or do something else.
+    """
+    return [choice_row(question) for question in questions(num, seed=seed)]

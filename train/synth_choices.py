@@ -1,0 +1,92 @@
+"""Multiple-choice rows from held-out questions: one right answer and three wrong ones."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from registry.conversation import Conversation
+from train.synth_rules import ACTIONS, APOLOGY, judge_answer
+from train.synth_world import (
+    AMOUNTS,
+    CITIES,
+    COLOURS,
+    EXPRESS_HOURS,
+    PRODUCTS,
+    RETURN_DAYS,
+    SIZES,
+    STATUSES,
+    WEEKDAYS,
+    numbers,
+    opening_hours,
+    order_number,
+    shop_names,
+)
+
+
+def choice_row(question: Conversation) -> dict[str, Any]:
+    """One row: ``context`` is ChatML up to the answer, personal data in it masked."""
+    from train.privacy import mask
+
+    rng = random.Random(f"choices/{question.id}")
+    right = str(question.tags["reference"])
+    answers = [right]
+    while len(answers) < 4:
+        # The first wrong answer does the right thing with a wrong value where it can.
+        wrong = (
+            _other_value(question.tags, rng)
+            if len(answers) < 3 and question.tags["slots"]
+            else _other_action(question.tags, rng)
+        )
+        if wrong not in answers and not judge_answer(question.tags, wrong).right:
+            answers.append(wrong)
+    rng.shuffle(answers)
+    return {
+        "id": question.id.replace("question", "choice"),
+        "context": "".join(
+            f"<|im_start|>{message.role}\n{mask(message.content).text}<|im_end|>\n"
+            for message in question.messages
+        )
+        + "<|im_start|>assistant\n",
+        "choices": answers,
+        "gold": answers.index(right),
+        "group": question.tags["intent"],
+        "cluster": question.tags["template"],
+    }
+
+
+def _drawn(kind: str, rng: random.Random) -> str:
+    if kind == "order":
+        return order_number(rng, "held_out")
+    if kind == "open":
+        return "{} to {}".format(*rng.choice(opening_hours("held_out")))
+    if kind == "shop":
+        return rng.choice(shop_names("held_out"))
+    words = {
+        "day": WEEKDAYS, "colour": COLOURS, "product": PRODUCTS, "city": CITIES,
+        "status": STATUSES,
+    }.get(kind)  # fmt: skip
+    if words is not None:
+        return rng.choice(words)
+    values = {"euro": AMOUNTS, "days": RETURN_DAYS, "hours": EXPRESS_HOURS, "size": SIZES}[kind]
+    return str(rng.choice(numbers(values, "held_out")))
+
+
+def _said(action: str, slots: dict[str, str], *, rude: bool) -> str:
+    opens, _, closes = slots.get("open", "").partition(" to ")
+    text = ACTIONS[action].answer.format(**{**slots, "open": opens, "close": closes})
+    return f"{APOLOGY} {text}" if rude else text
+
+
+def _other_value(tags: dict[str, Any], rng: random.Random) -> str:
+    slots = dict(tags["slots"])
+    kind = rng.choice(sorted(slots))
+    slots[kind] = _drawn(kind, rng)
+    return _said(tags["action"], slots, rude=tags["rude"])
+
+
+def _other_action(tags: dict[str, Any], rng: random.Random) -> str:
+    action = rng.choice(sorted(set(ACTIONS) - {tags["action"]}))
+    known = dict(tags["slots"])
+    slots = {kind: known.get(kind) or _drawn(kind, rng) for kind in ACTIONS[action].slots}
+    return _said(action, slots, rude=tags["rude"])
