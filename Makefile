@@ -1,0 +1,33 @@
+# Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
+.PHONY: demo loop-real test test-slow lint setup lock clean
+BIN := .venv/bin
+DATA ?= ../shared/data
+export OMP_NUM_THREADS ?= 2
+
+demo: setup          ## the whole loop on data that the project makes itself
+	@$(BIN)/hallmark --home .hallmark-demo demo
+
+loop-real: setup     ## the whole loop on real data: make loop-real DATA=../shared/data
+	@$(BIN)/hallmark --home .hallmark-real loop --data $(DATA)
+
+test: setup          ## everything that is quick
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup     ## the long end-to-end runs
+	@$(BIN)/python -m pytest -m slow
+
+lint: setup          ## style and strict types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+setup:
+	@sh requirements/install.sh
+
+lock: setup          ## resolve requirements/cpu.in into cpu.txt
+	@UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip compile --quiet requirements/cpu.in \
+	  --override requirements/overrides.txt --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header -o requirements/cpu.txt
+
+clean:               ## forget the demo's and the real loop's state
+	rm -rf .hallmark-demo .hallmark-real build

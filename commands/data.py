@@ -1,0 +1,118 @@
+"""`hallmark data`: conversations in, dataset versions out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from commands.session import Session, print_json, table
+from registry.conversation import Conversation
+from registry.dataset import DatasetManifest, publish_dataset, write_jsonl
+from registry.records import short
+from train import clean, sources, synth
+
+Files = Mapping[str, Iterable[BaseModel | dict[str, Any]]]
+
+
+def publish(
+    session: Session, files: Files, *, name: str, licence: str, source: str, recipe: dict[str, Any]
+) -> tuple[Path, DatasetManifest]:
+    """Write JSONL files and publish them as one dataset version in the ledger."""
+    session.home.datasets.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=session.home.datasets, prefix=".staging-") as staging:
+        folder = Path(staging)
+        for file, rows in files.items():
+            write_jsonl(folder / f"{file}.jsonl", rows)
+        path, manifest = publish_dataset(
+            folder,
+            session.home.datasets,
+            name=name,
+            licence=licence,
+            source=source,
+            recipe=recipe,
+        )
+    session.ledger.record_dataset(manifest, str(path))
+    return path, manifest
+
+
+def prepared(
+    session: Session, conversations: Iterable[Conversation], *, seed: int
+) -> dict[str, list[Conversation]]:
+    """Cleaned, masked and split by conversation: train, validation and test."""
+    with session.progress("cleaning and masking", "conversations") as progress:
+        rows = list(conversations)
+        cleaned = clean.clean(rows, progress=progress)
+    for line in cleaned.report.lines():
+        session.say(f"  {line}")
+    return clean.split(cleaned.conversations, seed=seed)
+
+
+def synth_files(
+    session: Session, *, conversations: int, questions: int, seed: int
+) -> dict[str, list[Any]]:
+    """All files of the generated support dataset."""
+    splits = prepared(session, synth.generate(conversations, seed=seed), seed=seed)
+    return {
+        **splits,
+        "questions": synth.questions(questions, seed=seed + 1),
+        "choices": synth.choices(questions, seed=seed + 2),
+    }
+
+
+def synth_dataset(
+    session: Session, *, name: str, conversations: int, questions: int, seed: int
+) -> tuple[Path, DatasetManifest]:
+    files = synth_files(session, conversations=conversations, questions=questions, seed=seed)
+    recipe = {
+        "generator": "train.synth",
+        "conversations": conversations,
+        "questions": questions,
+        "seed": seed,
+    }
+    return publish(
+        session, files, name=name, licence="CC0-1.0", source="train.synth", recipe=recipe
+    )
+
+
+def _say_published(session: Session, path: Path, manifest: DatasetManifest) -> None:
+    rows = ", ".join(f"{file} {entry.rows}" for file, entry in sorted(manifest.files.items()))
+    session.say(f"dataset {manifest.name} {short(manifest.digest)}: {rows}")
+    session.say(f"  {path}")
+
+
+def synth_command(
+    session: Session, *, name: str, conversations: int, questions: int, seed: int
+) -> int:
+    path, manifest = synth_dataset(
+        session, name=name, conversations=conversations, questions=questions, seed=seed
+    )
+    _say_published(session, path, manifest)
+    return 0
+
+
+def import_file(
+    session: Session, path: Path, *, name: str, format: str, licence: str, seed: int
+) -> int:
+    splits = prepared(session, sources.read(path, format, licence=licence), seed=seed)
+    recipe = {"format": format, "file": path.name, "seed": seed}
+    folder, manifest = publish(
+        session, splits, name=name, licence=licence, source=path.name, recipe=recipe
+    )
+    _say_published(session, folder, manifest)
+    return 0
+
+
+def listing(session: Session, *, json: bool) -> int:
+    rows = session.ledger.datasets()
+    if json:
+        print_json([{"name": r.name, "digest": r.digest, "folder": r.uri} for r in rows])
+        return 0
+    columns = ("dataset", "digest", "folder")
+    session.console.print(
+        table("datasets", columns, [(r.name, short(r.digest), r.uri) for r in rows])
+    )
+    return 0

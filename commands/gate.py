@@ -1,0 +1,219 @@
+"""`hallmark gate`, `plan`, `promote`, `rollback` and `verify`: from a checkpoint to an alias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands.policies import ALL_CHECKS, open_policy
+from commands.session import Session, print_json, table
+from commands.state import ensure_trust
+from eval.gate import Policy, judge
+from eval.measure import collect
+from eval.plan import Plan, plan_policy
+from eval.report import write_reports
+from registry.checkpoint import verify as verify_files
+from registry.evidence import Evidence, EvidenceStore, now
+from registry.records import UserError, digest_of, short
+from registry.signing import seal, write_hallmark
+from registry.trust import Admitted, HallmarkError, admit, load_trust, local_key
+from registry.verdict import Finding, Status, Verdict
+
+COLOURS = {
+    Status.PASS: "green",
+    Status.FAIL: "red",
+    Status.INCONCLUSIVE: "yellow",
+    Status.INVALID: "magenta",
+}
+
+
+class AliasError(UserError):
+    """The alias to compare with does not exist."""
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A judged candidate: its verdict, and where the reports are."""
+
+    verdict: Verdict
+    reports: Mapping[str, Path]
+
+
+def baseline_digest(session: Session, against: str) -> str | None:
+    """The alias's checkpoint. None only for a champion that was never set."""
+    digest = session.ledger.alias(against)
+    if digest is None and against != "champion":
+        have = ", ".join(sorted(session.ledger.aliases())) or "none"
+        raise AliasError(
+            f"no alias named {against!r}; have {have}. Set it with: "
+            f"hallmark promote CHECKPOINT --alias {against}"
+        )
+    return digest
+
+
+def measure(session: Session, policy: Policy, folder: Path, title: str) -> dict[str, Evidence]:
+    store = EvidenceStore(session.home.evidence)
+    with session.progress(f"measuring {title}", "items") as progress:
+        evidence = collect(policy, ALL_CHECKS, folder, store, progress=progress)
+    for one in evidence.values():
+        path = store.path(one.check, one.facts.weights_digest, one.config_digest)
+        session.ledger.index_evidence(one, str(path))
+    return evidence
+
+
+def run_gate(session: Session, checkpoint: str, *, against: str, reference: str) -> Gated:
+    """Measure, judge, report, and on PASS sign. Raises UserError for what cannot be judged."""
+    ensure_trust(session)
+    folder = session.checkpoint(checkpoint)
+    manifest = verify_files(folder)
+    policy = open_policy(session, reference)
+    base_digest = baseline_digest(session, against)
+    candidate = measure(session, policy, folder, manifest.name)
+    baseline = None
+    if base_digest is not None:
+        row = session.ledger.resolve(base_digest)
+        baseline = measure(session, policy, Path(row.uri), f"{against} ({row.name})")
+    verdict = judge(
+        policy,
+        candidate,
+        baseline,
+        candidate_digest=manifest.weights_digest,
+        baseline_digest=base_digest,
+        against=against,
+        now=now(),
+    )
+    stamp = verdict.created_at.strftime("%Y%m%dT%H%M%S%f")
+    reports = write_reports(
+        verdict,
+        candidate,
+        baseline,
+        session.home.reports / f"{manifest.name}-{stamp}",
+    )
+    envelope_digest = None
+    if verdict.status is Status.PASS:
+        envelope = seal(verdict, manifest, local_key(session.home))
+        write_hallmark(folder, envelope)
+        envelope_digest = digest_of(envelope)
+    session.ledger.record_verdict(verdict, envelope_digest)
+    return Gated(verdict, reports)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _interval(finding: Finding) -> str:
+    if finding.low is not None or finding.high is not None:
+        return f"[{_number(finding.low)}, {_number(finding.high)}]"
+    if finding.limit_low is not None or finding.limit_high is not None:
+        return f"[{_number(finding.limit_low)}, {_number(finding.limit_high)}]"
+    return "-"
+
+
+def show(session: Session, gated: Gated) -> None:
+    verdict = gated.verdict
+    columns = (
+        "entry", "tier", "finding", "candidate", "baseline", "interval", "margin", "limit", "n",
+    )  # fmt: skip
+    rows = [
+        (
+            f.entry,
+            f.tier,
+            f"[{COLOURS[f.status]}]{f.status}[/]",
+            _number(f.candidate),
+            _number(f.baseline),
+            _interval(f),
+            _number(f.margin),
+            _number(f.limit),
+            f.n,
+        )
+        for f in verdict.findings
+    ]
+    title = f"policy {verdict.policy_name}, {short(verdict.candidate_digest)} against "
+    title += short(verdict.baseline_digest) if verdict.baseline_digest else "absolute limits"
+    session.console.print(table(title, columns, rows))
+    for finding in verdict.findings:
+        if finding.status is not Status.PASS:
+            session.say(f"  {finding.entry}: {finding.reason}")
+    for reason in verdict.reasons:
+        session.say(f"  {reason}")
+    session.say(f"[bold {COLOURS[verdict.status]}]{verdict.status}[/]")
+    for path in gated.reports.values():
+        session.say(f"  {path}")
+
+
+def gate(session: Session, checkpoint: str, *, against: str, policy: str, json: bool) -> int:
+    gated = run_gate(session, checkpoint, against=against, reference=policy)
+    if json:
+        print_json(gated.verdict.model_dump(mode="json"))
+    else:
+        show(session, gated)
+    return gated.verdict.exit_code
+
+
+def make_plan(session: Session, reference: str, against: str) -> Plan:
+    """The policy's power, with the champion's measured noise where it is known."""
+    policy = open_policy(session, reference)
+    base = session.ledger.alias(against)
+    store = EvidenceStore(session.home.evidence)
+    return plan_policy(policy, ALL_CHECKS, store, base)
+
+
+def plan(session: Session, *, policy: str, against: str, json: bool) -> int:
+    made = make_plan(session, policy, against)
+    if json:
+        print_json(made.model_dump(mode="json"))
+    else:
+        columns = ("entry", "tier", "n", "needed", "margin", "smallest", "power", "note")
+        rows = [
+            (r.entry, r.tier, r.n, r.n_needed, _number(r.margin), _number(r.smallest_margin),
+             _number(r.power), r.note)
+            for r in made.rows
+        ]  # fmt: skip
+        session.console.print(table(f"policy {made.policy}", columns, rows))
+        session.say(f"power over all required entries: {_number(made.power)}")
+    return 1 if any(r.refused for r in made.rows) else 0
+
+
+def admitted(session: Session, checkpoint: str) -> Admitted:
+    ensure_trust(session)
+    folder = session.checkpoint(checkpoint)
+    return admit(folder, load_trust(session.home), session.ledger.revoked())
+
+
+def promote(session: Session, checkpoint: str, *, alias: str, reason: str) -> int:
+    manifest = admitted(session, checkpoint).manifest
+    verdicts = session.ledger.verdicts(manifest.weights_digest)
+    if verdicts and verdicts[-1].status is not Status.PASS:
+        raise HallmarkError(
+            f"{manifest.name} has a hallmark, but its newest verdict is {verdicts[-1].status}; "
+            f"see: hallmark gate {manifest.name}"
+        )
+    session.ledger.set_alias(alias, manifest.weights_digest, by=session.who, reason=reason)
+    session.say(f"{alias} is {manifest.name} ({short(manifest.weights_digest)})")
+    return 0
+
+
+def rollback(session: Session, *, alias: str, reason: str) -> int:
+    digest = session.ledger.rollback(alias, by=session.who, reason=reason)
+    session.say(f"{alias} is {session.ledger.resolve(digest).name} ({short(digest)}) again")
+    return 0
+
+
+def verify(session: Session, checkpoint: str, *, json: bool) -> int:
+    found = admitted(session, checkpoint)
+    body = {
+        "name": found.manifest.name,
+        "weights_digest": found.manifest.weights_digest,
+        "policy_digest": found.policy_digest,
+        "key_id": found.key_id,
+        "result": "PASSED",
+    }
+    if json:
+        print_json(body)
+    else:
+        session.say(f"{body['name']}: every file and the hallmark are as signed")
+        session.say(f"  weights {body['weights_digest']}")
+        session.say(f"  policy {body['policy_digest']}, key {body['key_id']}")
+    return 0

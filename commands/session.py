@@ -1,0 +1,106 @@
+"""What every command gets: the home, the ledger, a console, and progress bars."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from registry.checkpoint import MANIFEST, read_manifest
+from registry.home import Home
+from registry.ledger import Ledger
+from registry.records import UserError
+
+ProgressCallback = Callable[[int, int], None]
+
+
+@dataclass
+class Session:
+    """One command's view of the installation. People read stderr, machines stdout."""
+
+    home: Home
+    console: Console
+
+    @classmethod
+    def open(cls, root: Path, ledger_url: str | None) -> Session:
+        home = Home.at(root, ledger_url)
+        home.root.mkdir(parents=True, exist_ok=True)
+        return cls(home, Console(stderr=True, highlight=False))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.home.ledger_url)
+
+    @property
+    def who(self) -> str:
+        return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
+
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
+    def checkpoint(self, reference: str) -> Path:
+        """The folder of an alias, name, digest or folder; a folder is recorded on first use."""
+        folder = Path(reference)
+        if (folder / MANIFEST).is_file() or folder.is_dir():
+            manifest = read_manifest(folder)
+            self.ledger.record_checkpoint(manifest, str(folder.resolve()))
+            return folder.resolve()
+        return Path(self.ledger.resolve(reference).uri)
+
+    @contextmanager
+    def progress(self, description: str, unit: str = "") -> Iterator[ProgressCallback]:
+        """A bar with an estimate on stderr; the callback takes (done, total)."""
+        columns = (
+            TextColumn("  {task.description:<34}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=False) as bars:
+            task = bars.add_task(description, total=1)
+
+            def advance(done: int, total: int) -> None:
+                bars.update(task, completed=done, total=max(total, 1))
+
+            yield advance
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(jsonlib.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table for people; None shows as a dash."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        made.add_column(column)
+    for row in rows:
+        made.add_row(*("-" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def report_failure(error: Exception) -> None:
+    """One line for what a user can fix; otherwise an id, with the traceback in a file."""
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        return
+    failure = uuid.uuid4().hex[:8]
+    log = Path(os.environ.get("TMPDIR", "/tmp")) / f"hallmark-failure-{failure}.log"
+    log.write_text("".join(traceback.format_exception(error)))
+    kind = type(error).__name__
+    print(f"internal error {failure} ({kind}); please report it with {log}", file=sys.stderr)

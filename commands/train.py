@@ -1,0 +1,82 @@
+"""`hallmark train`: datasets in, a published checkpoint out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from commands.session import Session
+from registry.checkpoint import MANIFEST, CheckpointError, Manifest, read_manifest
+from registry.records import short
+from train.recipe import Recipe, load_recipe
+from train.stages import Job
+from train.stages import train as run_job
+
+
+def train(
+    session: Session,
+    recipe: Recipe,
+    *,
+    data: tuple[Path, ...],
+    parent: Path | None,
+    name: str,
+    seed: int,
+) -> tuple[Path, Manifest]:
+    """Train into ``checkpoints/NAME`` and record it; raises CheckpointError where that exists."""
+    destination = session.home.checkpoints / name
+    if (destination / MANIFEST).exists():
+        raise CheckpointError(
+            f"a checkpoint named {name!r} is at {destination}; choose another --name, "
+            "or delete that folder"
+        )
+    job = Job(
+        recipe=recipe,
+        data=data,
+        parent=parent,
+        destination=destination,
+        runs=session.home.runs,
+        seed=seed,
+        name=name,
+    )
+    with session.progress(f"training {name}", "steps") as progress:
+        manifest = run_job(job, progress=progress)
+    session.ledger.record_checkpoint(manifest, str(destination))
+    return destination, manifest
+
+
+def run(
+    session: Session,
+    recipe: str,
+    *,
+    data: tuple[str, ...],
+    name: str,
+    parent: str | None,
+    seed: int,
+) -> int:
+    folders = tuple(Path(session.ledger.dataset(reference).uri) for reference in data)
+    start = session.checkpoint(parent) if parent else None
+    loaded = load_recipe(recipe)
+    folder, manifest = train(session, loaded, data=folders, parent=start, name=name, seed=seed)
+    return _say_trained(session, folder, manifest)
+
+
+def prefer(
+    session: Session, recipe: str, preferences: Path, *, parent: str, name: str, seed: int
+) -> int:
+    start = session.checkpoint(parent)
+    loaded = load_recipe(recipe)
+    folder, manifest = train(
+        session, loaded, data=(preferences,), parent=start, name=name, seed=seed
+    )
+    return _say_trained(session, folder, manifest)
+
+
+def _say_trained(session: Session, folder: Path, manifest: Manifest) -> int:
+    session.say(f"checkpoint {manifest.name} {short(manifest.weights_digest)}: {folder}")
+    session.say(f"next: hallmark gate {manifest.name}")
+    return 0
+
+
+def trained(session: Session, name: str) -> tuple[Path, Manifest] | None:
+    """The finished checkpoint of that name, if there is one."""
+    folder = session.home.checkpoints / name
+    return (folder, read_manifest(folder)) if (folder / MANIFEST).exists() else None

@@ -1,0 +1,414 @@
+"""The front door: one command per room. It composes, and decides nothing.
+
+    hallmark demo                                  the whole loop, in some minutes
+    hallmark gate CHECKPOINT --against champion    judge a checkpoint
+    hallmark promote CHECKPOINT                    make it champion, if it has its hallmark
+    hallmark serve                                 answer requests with the champion
+
+Exit codes: 0 done, 4 usage or internal error, 130 interrupted; `gate` adds 1 FAIL,
+2 INCONCLUSIVE and 3 INVALID. What a command needs is imported when it runs, so that
+`hallmark --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from commands.session import Session
+
+USAGE_EXIT_CODE = 4
+INTERRUPTED_EXIT_CODE = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="No checkpoint answers a user until it has been evaluated, audited and stamped.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make, import and list datasets.")
+train_app = typer.Typer(no_args_is_help=True, help="Train checkpoints from datasets.")
+feedback_app = typer.Typer(no_args_is_help=True, help="What users said of the answers.")
+experiment_app = typer.Typer(no_args_is_help=True, help="Read A/B experiments.")
+trust_app = typer.Typer(
+    no_args_is_help=True, help="Say whose hallmarks count, under which policies."
+)
+app.add_typer(data_app, name="data")
+app.add_typer(train_app, name="train")
+app.add_typer(feedback_app, name="feedback")
+app.add_typer(experiment_app, name="experiment")
+app.add_typer(trust_app, name="trust")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Checkpoint = Annotated[
+    str, typer.Argument(help="An alias, a name, a digest (8 hex digits are enough), or a folder.")
+]
+PolicyFile = Annotated[
+    str, typer.Option(help="A policy file, or the name of a shipped one: support, real.")
+]
+Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
+
+
+def session(context: typer.Context) -> Session:
+    from commands.session import Session
+
+    settings = context.find_root().params
+    return Session.open(settings["home"], settings["ledger"])
+
+
+@app.callback()
+def _settings(
+    home: Annotated[
+        Path, typer.Option(envvar="HALLMARK_HOME", help="Where checkpoints and evidence live.")
+    ] = Path(".hallmark"),
+    ledger: Annotated[
+        str | None,
+        typer.Option(envvar="HALLMARK_LEDGER_URL", help="SQL database; SQLite in HOME by default."),
+    ] = None,
+) -> None:
+    pass
+
+
+@app.command()
+def init(context: typer.Context) -> int:
+    """Make HOME: its ledger, a signing key, and trust in the shipped policies.
+
+    [dim]Example: hallmark --home .hallmark init[/dim]
+    """
+    from commands import state
+
+    return state.init(session(context))
+
+
+@app.command()
+def status(context: typer.Context, json: Json = False) -> int:
+    """Checkpoints, aliases, verdicts and datasets: what stands where.
+
+    [dim]Example: hallmark status --json[/dim]
+    """
+    from commands import state
+
+    return state.status(session(context), json=json)
+
+
+@data_app.command("synth")
+def data_synth(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="The dataset's name in the ledger.")] = "support",
+    conversations: Annotated[int, typer.Option(min=10)] = 6000,
+    questions: Annotated[int, typer.Option(min=10, help="Held-out questions.")] = 500,
+    seed: Seed = 0,
+) -> int:
+    """Generate support-desk conversations and publish them as a dataset version.
+
+    [dim]Example: hallmark data synth --conversations 6000 --seed 1[/dim]
+    """
+    from commands import data
+
+    return data.synth_command(
+        session(context), name=name, conversations=conversations, questions=questions, seed=seed
+    )
+
+
+@data_app.command("import")
+def data_import(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A JSONL file (.gz allowed) in FORMAT.")],
+    name: Annotated[str, typer.Option(help="The dataset's name in the ledger.")],
+    format: Annotated[str, typer.Option(help="sgd, taskmaster4, messages.")] = "messages",
+    licence: Annotated[str, typer.Option(help="Recorded with the dataset.")] = "unknown",
+    seed: Seed = 0,
+) -> int:
+    """Clean conversations, mask personal data, split them, and publish the dataset.
+
+    [dim]Example: hallmark data import dialogs.jsonl.gz --format taskmaster4 --name coffee[/dim]
+    """
+    from commands import data
+
+    return data.import_file(
+        session(context), path, name=name, format=format, licence=licence, seed=seed
+    )
+
+
+@data_app.command("list")
+def data_list(context: typer.Context, json: Json = False) -> int:
+    """Dataset versions in the ledger, newest last.
+
+    [dim]Example: hallmark data list[/dim]
+    """
+    from commands import data
+
+    return data.listing(session(context), json=json)
+
+
+@train_app.command("run")
+def train_run(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A recipe file or a shipped recipe's name.")],
+    data: Annotated[list[str], typer.Option(help="Datasets: NAME or digest; repeatable.")],
+    name: Annotated[str, typer.Option(help="The checkpoint's name.")],
+    parent: Annotated[str | None, typer.Option(help="Checkpoint to start from.")] = None,
+    seed: Seed = 0,
+) -> int:
+    """Pre-train, or fine-tune PARENT; the same command resumes an interrupted run.
+
+    [dim]Example: hallmark train run sft-cpu --data support --parent base --name candidate[/dim]
+    """
+    from commands import train
+
+    return train.run(
+        session(context), recipe, data=tuple(data), name=name, parent=parent, seed=seed
+    )
+
+
+@train_app.command("prefer")
+def train_prefer(
+    context: typer.Context,
+    preferences: Annotated[Path, typer.Argument(help="A folder made by `feedback export`.")],
+    parent: Annotated[str, typer.Option(help="Checkpoint to improve.")],
+    name: Annotated[str, typer.Option(help="The new checkpoint's name.")],
+    recipe: Annotated[str, typer.Option(help="prefer-dpo-cpu or prefer-kto-cpu.")] = (
+        "prefer-dpo-cpu"
+    ),
+    seed: Seed = 0,
+) -> int:
+    """Train the next checkpoint from what users preferred (DPO or KTO).
+
+    [dim]Example: hallmark train prefer feedback/ --parent champion --name next[/dim]
+    """
+    from commands import train
+
+    return train.prefer(session(context), recipe, preferences, parent=parent, name=name, seed=seed)
+
+
+@app.command()
+def gate(
+    context: typer.Context,
+    checkpoint: Checkpoint,
+    against: Annotated[
+        str, typer.Option(help="The alias to compare with; a first champion needs none.")
+    ] = "champion",
+    policy: PolicyFile = "support",
+    json: Json = False,
+) -> int:
+    """Measure a checkpoint, judge it, and on PASS sign its hallmark.
+
+    Exits 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 INVALID, 4 error. Writes JSON, Markdown and JUnit.
+
+    [dim]Example: hallmark gate candidate --against champion --policy support[/dim]
+    """
+    from commands import gate as room
+
+    return room.gate(session(context), checkpoint, against=against, policy=policy, json=json)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    policy: PolicyFile = "support",
+    against: Annotated[str, typer.Option(help="Use this alias's measured noise.")] = "champion",
+    json: Json = False,
+) -> int:
+    """The power of a policy: what its item counts can certify; 1 if a margin cannot be.
+
+    [dim]Example: hallmark plan --policy support[/dim]
+    """
+    from commands import gate as room
+
+    return room.plan(session(context), policy=policy, against=against, json=json)
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    checkpoint: Checkpoint,
+    alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
+) -> int:
+    """Move an alias to a checkpoint that has a valid, passing hallmark.
+
+    [dim]Example: hallmark promote candidate --reason "release 12"[/dim]
+    """
+    from commands import gate as room
+
+    return room.promote(session(context), checkpoint, alias=alias, reason=reason)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    alias: Annotated[str, typer.Option(help="The alias to move back.")] = "champion",
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
+) -> int:
+    """Move an alias back to the checkpoint that it named before.
+
+    [dim]Example: hallmark rollback --reason "complaints"[/dim]
+    """
+    from commands import gate as room
+
+    return room.rollback(session(context), alias=alias, reason=reason)
+
+
+@app.command()
+def verify(context: typer.Context, checkpoint: Checkpoint, json: Json = False) -> int:
+    """Hash a checkpoint afresh and check its hallmark, as the server does.
+
+    [dim]Example: hallmark verify champion[/dim]
+    """
+    from commands import gate as room
+
+    return room.verify(session(context), checkpoint, json=json)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=CHECKPOINT or NAME=CHECKPOINT:WEIGHT; repeatable."),
+    ] = None,
+    host: Annotated[str, typer.Option(envvar="HALLMARK_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="HALLMARK_PORT")] = 8000,
+    model: Annotated[str, typer.Option(help="The model name that clients ask for.")] = "hallmark",
+    experiment: Annotated[str, typer.Option(help="Salt of the split, and its name.")] = "default",
+    store_conversations: Annotated[
+        bool, typer.Option(help="Keep masked conversations, so that feedback can train.")
+    ] = False,
+) -> int:
+    """Answer requests with hallmarked checkpoints, one vLLM process per variant.
+
+    [dim]Example: hallmark serve --variant a=champion:1 --variant b=challenger:1[/dim]
+    """
+    from commands import serve as room
+
+    return room.serve(
+        session(context),
+        variants=tuple(variant or ("champion=champion",)),
+        host=host,
+        port=port,
+        model=model,
+        experiment=experiment,
+        store_conversations=store_conversations,
+    )
+
+
+@feedback_app.command("export")
+def feedback_export(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Where preferences.jsonl and labels.jsonl go.")],
+    experiment: Annotated[str | None, typer.Option(help="Only this experiment's.")] = None,
+    json: Json = False,
+) -> int:
+    """Feedback as training data: edits become pairs, thumbs become labelled completions.
+
+    [dim]Example: hallmark feedback export preferences/[/dim]
+    """
+    from commands import feedback
+
+    return feedback.export(session(context), folder, experiment=experiment, json=json)
+
+
+@experiment_app.command("status")
+def experiment_status(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The experiment's name.")] = "default",
+    json: Json = False,
+) -> int:
+    """Per arm: users, answers, thumbs with always-valid intervals, and the decision so far.
+
+    [dim]Example: hallmark experiment status default --json[/dim]
+    """
+    from commands import feedback
+
+    return feedback.experiment_status(session(context), name, json=json)
+
+
+@trust_app.command("policy")
+def trust_policy(context: typer.Context, policy: PolicyFile) -> int:
+    """Accept hallmarks given under this policy for promotion and serving.
+
+    [dim]Example: hallmark trust policy --policy policies/ours.yaml[/dim]
+    """
+    from commands import state
+
+    return state.trust_policy(session(context), policy)
+
+
+@trust_app.command("key")
+def trust_key(
+    context: typer.Context,
+    public_key: Annotated[Path, typer.Argument(help="A PEM file: ed25519 or ECDSA P-256.")],
+    name: Annotated[str, typer.Option(help="Whose key it is.")],
+) -> int:
+    """Accept hallmarks signed with this key.
+
+    [dim]Example: hallmark trust key ci.pub --name ci[/dim]
+    """
+    from commands import state
+
+    return state.trust_key(session(context), public_key, name)
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(help="Where the demo's server listens.")] = 8641,
+) -> int:
+    """The whole loop on data that the project makes itself; unchanged stages are reused.
+
+    [dim]Example: hallmark --home .hallmark-demo demo[/dim]
+    """
+    from commands import demo as room
+
+    return room.demo(session(context), port=port)
+
+
+@app.command()
+def loop(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="The folder of public data sets.")],
+    port: Annotated[int, typer.Option(help="Where the server listens.")] = 8642,
+) -> int:
+    """The whole loop on real conversations and benchmarks.
+
+    [dim]Example: hallmark --home .hallmark-real loop --data ../shared/data[/dim]
+    """
+    from commands import loop as room
+
+    return room.loop(session(context), data=data, port=port)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code. The only place that catches everything."""
+    for name, value in {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "RAGAS_DO_NOT_TRACK": "true",
+        "TOKENIZERS_PARALLELISM": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    try:
+        return app(args=arguments, standalone_mode=False) or 0
+    except typer.TyperException as error:
+        show = getattr(error, "show", None)
+        show() if show else typer.echo(f"error: {error}", err=True)
+        return USAGE_EXIT_CODE
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted; the same command continues where it stopped", err=True)
+        return INTERRUPTED_EXIT_CODE
+    except Exception as error:  # noqa: BLE001 - the process edge
+        from commands.session import report_failure
+
+        report_failure(error)
+        return USAGE_EXIT_CODE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
