@@ -1,0 +1,243 @@
+"""From items to an interval: which rule applies to which kind of check, and its name.
+
+Two questions for each kind: how the candidate differs from the baseline on the same
+items (``paired``), and what its own value is (``own``). Differences are signed so
+that higher is better. Where a rule is not trustworthy (too few clusters or
+documents) the reading says why, and the gate calls it INCONCLUSIVE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from eval.checks import Check
+from eval.stats import (
+    Interval,
+    clopper_pearson,
+    cluster_interval,
+    exact,
+    jackknife_ratio_interval,
+    paired_t,
+    sign_flip_interval,
+    sparse_interval,
+    tango_interval,
+)
+from registry.evidence import Item
+
+MIN_CLUSTERS_FOR_T = 10  # cluster-t errs .026 at ten clusters, more below
+MIN_CLUSTERS = 6  # fewer sign patterns than 1/.025 below: nothing can be certified
+MIN_NONZERO = 6  # fewer non-zero differences: their spread says nothing about the rest
+MIN_DOCUMENTS = 30
+WIDENED_DOCUMENTS = 1000  # below, the jackknife's one-sided error exceeds .025: halve alpha
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One interval as the gate reads it; infinite bounds mean that nothing is certified."""
+
+    estimate: float
+    low: float
+    high: float
+    method: str
+    too_few: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One item on both sides, oriented so that higher is better."""
+
+    candidate: float
+    baseline: float
+    weight: float
+    cluster: str
+
+
+def _sign(row: Check) -> int:
+    return 1 if row.higher_is_better else -1
+
+
+def _worst_and_best(row: Check) -> tuple[float | None, float | None]:
+    """Both bounds, or neither: an unscored item is filled in only where both are known."""
+    low, high = row.bounds
+    if low is None or high is None:
+        return None, None
+    return (low, high) if row.higher_is_better else (high, low)
+
+
+def pair_up(row: Check, candidate: Sequence[Item], baseline: Sequence[Item]) -> list[Pair]:
+    """The items of both sides by key. An unscored one counts as the worst value for the
+    candidate and the best for the baseline; where the check has no such bound, the pair
+    is left out."""
+    other = {item.key: item for item in baseline}
+    worst, best = _worst_and_best(row)
+    pairs = []
+    for item in sorted(candidate, key=lambda i: i.key):
+        mine = worst if item.value is None else item.value
+        theirs = other[item.key].value
+        theirs = best if theirs is None else theirs
+        if mine is None or theirs is None:
+            continue
+        weight = 1.0 if item.weight is None else item.weight
+        pairs.append(Pair(_sign(row) * mine, _sign(row) * theirs, weight, item.cluster or item.key))
+    return pairs
+
+
+def paired(row: Check, pairs: Sequence[Pair], *, alpha: float) -> Reading:
+    """Candidate minus baseline, higher better, with alpha (one-sided) on each bound."""
+    if row.kind in {"binary", "rare_harm"}:
+        return _paired_binary(pairs, alpha)
+    if row.kind == "bits_per_byte":
+        return _ratio(pairs, alpha, difference=True)
+    low, high = row.bounds
+    reach = None if low is None or high is None else high - low
+    differences = [float(exact(p.candidate) - exact(p.baseline)) for p in pairs]
+    reading = _mean(differences, [p.cluster for p in pairs], alpha, reach, centre=0.0)
+    return reading if reach is None else _clipped(reading, -reach, reach)
+
+
+def own(row: Check, items: Sequence[Item], *, alpha: float) -> Reading:
+    """The candidate's own value in the check's unit, with alpha (one-sided) on each bound."""
+    worst, _ = _worst_and_best(row)
+    filled = [
+        (item, worst if item.value is None else item.value)
+        for item in sorted(items, key=lambda i: i.key)
+    ]
+    kept = [(item, value) for item, value in filled if value is not None]
+    clusters = [item.cluster or item.key for item, _ in kept]
+    values = [value for _, value in kept]
+    if row.kind in {"binary", "rare_harm"}:
+        return _own_binary(values, clusters, alpha)
+    if row.kind == "bits_per_byte":
+        rows = [
+            Pair(value, 0.0, 1.0 if item.weight is None else item.weight, cluster)
+            for (item, value), cluster in zip(kept, clusters, strict=True)
+        ]
+        return _bounded(row, _ratio(rows, alpha, difference=False))
+    low, high = row.bounds
+    centre, _ = Counter(values).most_common(1)[0] if values else (0.0, 0)
+    reach = None if low is None or high is None else max(high - centre, centre - low)
+    return _bounded(row, _mean(values, clusters, alpha, reach, centre=centre))
+
+
+def _bounded(row: Check, reading: Reading) -> Reading:
+    low, high = row.bounds
+    return _clipped(reading, -math.inf if low is None else low, math.inf if high is None else high)
+
+
+def _clipped(reading: Reading, low: float, high: float) -> Reading:
+    return Reading(
+        reading.estimate,
+        max(reading.low, low),
+        min(reading.high, high),
+        reading.method,
+        reading.too_few,
+    )
+
+
+def _level(alpha: float) -> str:
+    return f"{100 * (1 - 2 * alpha):g}%"
+
+
+def _paired_binary(pairs: Sequence[Pair], alpha: float) -> Reading:
+    b = sum(p.baseline > p.candidate for p in pairs)
+    c = sum(p.candidate > p.baseline for p in pairs)
+    low, high = tango_interval(b, c, len(pairs), alpha=2 * alpha)
+    reading = Reading(
+        float(Fraction(c - b, len(pairs))),
+        low,
+        high,
+        f"Tango score interval, {_level(alpha)}; {b} lost, {c} won",
+    )
+    differences = [p.candidate - p.baseline for p in pairs]
+    return _clipped(_widened(reading, differences, [p.cluster for p in pairs], alpha), -1, 1)
+
+
+def _own_binary(values: Sequence[float], clusters: Sequence[str], alpha: float) -> Reading:
+    hits = sum(value == 1 for value in values)
+    low, high = clopper_pearson(hits, len(values), alpha=2 * alpha)
+    method = f"Clopper-Pearson interval, {_level(alpha)}; {hits} of {len(values)}"
+    reading = Reading(float(Fraction(hits, len(values))), low, high, method)
+    return _clipped(_widened(reading, values, clusters, alpha), 0, 1)
+
+
+def _widened(
+    reading: Reading, values: Sequence[float], clusters: Sequence[str], alpha: float
+) -> Reading:
+    """Where items share clusters: the wider of the rule for single items and the clustered one."""
+    if len(set(clusters)) == len(clusters):
+        return reading
+    interval, method, too_few = _by_cluster(values, clusters, alpha)
+    return Reading(
+        reading.estimate,
+        min(reading.low, interval.low),
+        max(reading.high, interval.high),
+        f"{reading.method}; widened to {method}",
+        too_few,
+    )
+
+
+def _by_cluster(
+    values: Sequence[float], clusters: Sequence[str], alpha: float
+) -> tuple[Interval, str, str | None]:
+    groups = len(set(clusters))
+    if groups >= MIN_CLUSTERS_FOR_T:
+        if groups == len(values):
+            return paired_t(values, alpha=2 * alpha)[0], f"t interval, {_level(alpha)}", None
+        interval = cluster_interval(values, clusters, alpha=2 * alpha)
+        return interval, f"cluster-t (CR1) interval, {_level(alpha)}, {groups} clusters", None
+    too_few = None
+    if groups < MIN_CLUSTERS:
+        too_few = f"{groups} independent groups of items; {MIN_CLUSTERS} are the least"
+    interval = sign_flip_interval(values, clusters, alpha=2 * alpha)
+    return interval, f"sign-flip interval, {_level(alpha)}, {groups} groups", too_few
+
+
+def _mean(
+    values: Sequence[float],
+    clusters: Sequence[str],
+    alpha: float,
+    reach: float | None,
+    *,
+    centre: float,
+) -> Reading:
+    if not values:
+        return Reading(0.0, -math.inf, math.inf, "none", "no item has a value")
+    interval, method, too_few = _by_cluster(values, clusters, alpha)
+    low, high = interval.low, interval.high
+    groups = set(clusters)
+    moved = len({c for v, c in zip(values, clusters, strict=True) if v != centre})
+    if moved < MIN_NONZERO:
+        method += f"; only {moved} of {len(groups)} differ from {centre:g}"
+        if reach is None:
+            too_few = too_few or f"only {moved} items differ from {centre:g}"
+        else:
+            half = sparse_interval(moved, len(groups), reach, alpha=2 * alpha)
+            low, high = min(low, centre - half), max(high, centre + half)
+    return Reading(interval.estimate, low, high, method, too_few)
+
+
+def _ratio(pairs: Sequence[Pair], alpha: float, *, difference: bool) -> Reading:
+    """Jackknife over documents: chunks of one document are put together first."""
+    documents: dict[str, list[float]] = {}
+    for p in pairs:
+        sums = documents.setdefault(p.cluster, [0.0, 0.0, 0.0])
+        for index, part in enumerate((p.candidate, p.baseline, p.weight)):
+            sums[index] += part
+    n = len(documents)
+    if n < MIN_DOCUMENTS:
+        few = f"{n} documents; the jackknife needs {MIN_DOCUMENTS}"
+        total = sum(d[2] for d in documents.values())
+        change = sum(d[0] - d[1] for d in documents.values())
+        estimate = change / total if total > 0 else 0.0
+        return Reading(estimate, -math.inf, math.inf, "none", few)
+    used, note = (alpha, "") if n >= WIDENED_DOCUMENTS else (alpha / 2, ", widened below 1,000")
+    candidate, baseline, weights = (list(part) for part in zip(*documents.values(), strict=True))
+    interval = jackknife_ratio_interval(
+        candidate, weights, baseline if difference else None, alpha=2 * used
+    )
+    method = f"delete-one jackknife, {_level(used)}, {n} documents{note}"
+    return Reading(interval.estimate, interval.low, interval.high, method)
