@@ -69,7 +69,7 @@ def test_the_same_rows_reuse_the_folder_and_other_rows_make_another(tmp_path: Pa
 
 def test_the_same_rows_under_another_licence_are_refused(tmp_path: Path) -> None:
     make(tmp_path / "one", tmp_path / "datasets")
-    with pytest.raises(DatasetError, match="same rows under the licence .*, not 'MIT'"):
+    with pytest.raises(DatasetError, match=r"same rows under the licence .*, not 'MIT'"):
         make(tmp_path / "two", tmp_path / "datasets", licence="MIT")
 
 
