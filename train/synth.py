@@ -45,7 +45,7 @@ from train.synth_world import (
 
 __all__ = [
     "LICENCE", "Ruling", "choices", "edit", "generate", "judge_answer",
-    "nearest_neighbour_baseline", "prefers", "questions",
+    "nearest_neighbour_baseline", "prefers", "questions", "traffic",
 ]  # fmt: skip
 
 LICENCE = "CC0-1.0"
@@ -190,11 +190,21 @@ def _dialogue(seed: str, world: World) -> _Dialogue:
     return dialogue
 
 
-def _conversation(name: str, dialogue: _Dialogue, *, open_ended: bool) -> Conversation:
-    messages = dialogue.messages[:-1] if open_ended else dialogue.messages
+def _conversation(
+    name: str, dialogue: _Dialogue, *, open_ended: bool = False, masked: bool = False
+) -> Conversation:
+    from train.privacy import mask
+
+    messages = tuple(dialogue.messages[:-1] if open_ended else dialogue.messages)
+    if masked:
+        messages = tuple(
+            message.model_copy(update={"content": mask(message.content).text})
+            for message in messages
+        )
+    personal = [] if masked else [(told.kind, told.text) for told in dialogue.personal]
     return Conversation(
         id=name,
-        messages=tuple(messages),
+        messages=messages,
         source=SOURCE,
         licence=LICENCE,
         tags={
@@ -202,7 +212,7 @@ def _conversation(name: str, dialogue: _Dialogue, *, open_ended: bool) -> Conver
             "intents": [turn["intent"] for turn in dialogue.turns],
             "turns": dialogue.turns,
             "group": dialogue.register,
-            "personal": [(told.kind, told.text) for told in dialogue.personal],
+            "personal": personal,
         },
     )
 
@@ -211,21 +221,39 @@ def generate(num_conversations: int, *, seed: int) -> list[Conversation]:
     """Whole conversations of the training world; a larger number only appends more."""
     return [
         _conversation(
-            f"synth-{seed}-{index:06d}",
-            _dialogue(f"training/{seed}/{index}", "training"),
-            open_ended=False,
+            f"synth-{seed}-{index:06d}", _dialogue(f"training/{seed}/{index}", "training")
         )
         for index in range(num_conversations)
     ]
 
 
+def traffic(num: int, *, seed: int) -> list[Conversation]:
+    """What simulated users ask a served model: new conversations of the training world.
+
+    They end in a user's message. The held-out world stays unseen, so that a model which
+    learns from the feedback may still be judged on ``questions``.
+    """
+    return [
+        _conversation(
+            f"traffic-{seed}-{index:06d}",
+            _dialogue(f"traffic/{seed}/{index}", "training"),
+            open_ended=True,
+        )
+        for index in range(num)
+    ]
+
+
 def questions(num: int, *, seed: int) -> list[Conversation]:
-    """Conversations of the held-out world that end in a user's message to be answered."""
+    """Conversations of the held-out world that end in a user's message to be answered.
+
+    Personal data is masked in them, as it is in all that a model is trained on.
+    """
     return [
         _conversation(
             f"question-{seed}-{index:06d}",
             _dialogue(f"held_out/{seed}/{index}", "held_out"),
             open_ended=True,
+            masked=True,
         )
         for index in range(num)
     ]

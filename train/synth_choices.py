@@ -25,9 +25,7 @@ from train.synth_world import (
 
 
 def choice_row(question: Conversation) -> dict[str, Any]:
-    """One row: ``context`` is ChatML up to the answer, personal data in it masked."""
-    from train.privacy import mask
-
+    """One row: ``context`` is ChatML up to the answer."""
     rng = random.Random(f"choices/{question.id}")
     right = str(question.tags["reference"])
     answers = [right]
@@ -44,7 +42,7 @@ def choice_row(question: Conversation) -> dict[str, Any]:
     return {
         "id": question.id.replace("question", "choice"),
         "context": "".join(
-            f"<|im_start|>{message.role}\n{mask(message.content).text}<|im_end|>\n"
+            f"<|im_start|>{message.role}\n{message.content}<|im_end|>\n"
             for message in question.messages
         )
         + "<|im_start|>assistant\n",
