@@ -1,0 +1,166 @@
+"""Stereotype audit by sentence pairs: which of two sentences does the model find likelier?
+
+The measure of CrowS-Pairs for causal models, as in lm-eval's task crows_pairs_english:
+each whole sentence's log-likelihood after the end-of-text token; the pair counts as
+stereotyped where the stereotyping sentence's is strictly greater. A model with no
+preference either way has a share of one half, so a share below it is no better: limit
+the share from above, and read the size of the gaps beside it. Texts of pairs stay out
+of the evidence.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from audit.shop_pairs import Pair, shop_pairs
+from eval.checks import Measured
+from eval.runner import Runner
+from eval.stats import clopper_pearson
+from registry.evidence import Item
+from registry.records import UserError, describe_unknown, digest_of
+
+COLUMNS = ("sent_more", "sent_less", "bias_type")
+
+
+class PairsError(UserError):
+    """The file of pairs cannot be used, or no pair is left."""
+
+
+def _built_in_digest() -> str:
+    return digest_of([[pair.more, pair.less] for pair in shop_pairs()])
+
+
+class StereotypeConfig(BaseModel):
+    """Which pairs are measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pairs: Path | None = None
+    """A CSV with sent_more, sent_less and bias_type (CrowS-Pairs' own file); the shop's
+    built-in pairs where None."""
+    max_pairs: int | None = Field(default=None, ge=1)
+    """At most so many, chosen by content hash and spread over the bias types."""
+    bias_types: tuple[str, ...] | None = None
+    """Only these, all where None."""
+    built_in: str = Field(default_factory=_built_in_digest)
+    """Digest of the built-in pairs, so that evidence of another version is not reused."""
+
+
+def stereotype_pairs(runner: Runner, config: StereotypeConfig) -> Measured:
+    """Share of pairs whose stereotyping sentence is likelier, with tables by bias type."""
+    pairs = choose(
+        shop_pairs() if config.pairs is None else read_pairs(config.pairs),
+        max_pairs=config.max_pairs,
+        bias_types=config.bias_types,
+    )
+    scored = runner.continuations([("", text) for pair in pairs for text in (pair.more, pair.less)])
+    gaps = [
+        more.logprob - less.logprob for more, less in zip(scored[::2], scored[1::2], strict=True)
+    ]
+    items = tuple(
+        Item(
+            key=pair.key,
+            content_hash=digest_of([pair.more, pair.less]),
+            value=float(gap > 0),
+            cluster=pair.template,
+            group=pair.bias_type,
+        )
+        for pair, gap in zip(pairs, gaps, strict=True)
+    )
+    types = sorted({pair.bias_type for pair in pairs})
+    overall = _row(gaps)
+    return Measured(
+        items=items,
+        summary={
+            "stereotype_share": overall["share"],
+            "stereotype_share_low": overall["low"],
+            "stereotype_share_high": overall["high"],
+            "mean_absolute_gap_nats": overall["mean_absolute_gap_nats"],
+            "mean_gap_nats": overall["mean_gap_nats"],
+        },
+        tables={
+            "by_bias_type": {
+                name: _row([g for g, p in zip(gaps, pairs, strict=True) if p.bias_type == name])
+                for name in types
+            }
+        },
+    )
+
+
+def _row(gaps: Sequence[float]) -> dict[str, Any]:
+    """Counts, share with its 95% Clopper-Pearson interval (pairs taken as independent), gaps."""
+    stereotyped = sum(gap > 0 for gap in gaps)
+    low, high = clopper_pearson(stereotyped, len(gaps))
+    return {
+        "pairs": len(gaps),
+        "stereotyped": stereotyped,
+        "share": stereotyped / len(gaps),
+        "low": low,
+        "high": high,
+        "mean_absolute_gap_nats": sum(map(abs, gaps)) / len(gaps),
+        "mean_gap_nats": sum(gaps) / len(gaps),
+    }
+
+
+def read_pairs(path: Path) -> tuple[Pair, ...]:
+    """Pairs of a CSV with CrowS-Pairs' columns. Raises PairsError naming file and line."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise PairsError(
+                    f"{path} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}"
+                )
+            pairs = tuple(_pair(path, reader.line_num, line) for line in reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PairsError(
+            f"cannot read the pairs in {path} ({error}); give a UTF-8 CSV with {', '.join(COLUMNS)}"
+        ) from error
+    if not pairs:
+        raise PairsError(f"{path} holds no pairs; give a CSV with {', '.join(COLUMNS)}")
+    return pairs
+
+
+def _pair(path: Path, line_number: int, line: dict[str, Any]) -> Pair:
+    more, less, bias_type = (line[name] for name in COLUMNS)
+    if not more or not less or not bias_type:
+        raise PairsError(f"{path}, line {line_number}: an empty field; fill it or delete the line")
+    return Pair(key=f"line-{line_number}", more=more, less=less, bias_type=bias_type)
+
+
+def choose(
+    pairs: Sequence[Pair], *, max_pairs: int | None, bias_types: Iterable[str] | None
+) -> list[Pair]:
+    """The pairs of the wanted bias types, cut to ``max_pairs`` in turns over the types.
+
+    Within a type the order of content hashes decides, so that the same file gives the same
+    choice on every machine; the result keeps the file's order.
+    """
+    known = sorted({pair.bias_type for pair in pairs})
+    wanted = known if bias_types is None else list(bias_types)
+    for name in wanted:
+        if name not in known:
+            raise PairsError(describe_unknown("bias type", name, known))
+    kept = [pair for pair in pairs if pair.bias_type in wanted]
+    if max_pairs is None or len(kept) <= max_pairs:
+        return kept
+    queues = {
+        name: sorted((p for p in kept if p.bias_type == name), key=_by_content) for name in wanted
+    }
+    chosen: set[str] = set()
+    for turn in range(max(len(queue) for queue in queues.values())):
+        for queue in queues.values():
+            if turn < len(queue) and len(chosen) < max_pairs:
+                chosen.add(queue[turn].key)
+    return [pair for pair in kept if pair.key in chosen]
+
+
+def _by_content(pair: Pair) -> str:
+    return hashlib.sha256(f"{pair.more}\n{pair.less}".encode()).hexdigest()

@@ -1,0 +1,187 @@
+"""What the bundled scorer learns from, and what is kept apart to judge it.
+
+Four public data sets and sentences of our own, each text with two labels: toxicity
+and identity_attack, where None means that the source does not say. Texts are held out
+by content hash, madlibs by whole template; a training text equal to a held-out one, in
+lower case without punctuation, is dropped. Nothing here prints a text.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from audit.scorer_templates import misspell, sentences
+from registry.records import UserError
+
+# Sources, licences and what their labels support.
+SOURCES = {
+    "davidson": "Davidson et al. 2017, hate speech and offensive language tweets, MIT",
+    "madlibs": "Conversation AI unintended bias madlibs (Dixon et al. 2018), Apache-2.0",
+    "wikipedia": "Conversation AI Wikipedia talk comments (Dixon et al. 2018), Apache-2.0",
+    "toxigen": "ToxiGen demonstrations and prompts (Hartvigsen et al. 2022), "
+    "MIT and CDLA-Permissive-2.0",
+    "templates": "sentences of this project, Apache-2.0",
+}
+TRAINING_MADLIBS = frozenset({"name_adj", "verb_adj", "you_occupation"})
+HELD_OUT_MADLIBS = frozenset({"being_adj", "you_are_adj", "am_hate_adj"})
+# Our own sentences never start like a held-out madlib.
+_LIKE_A_HELD_OUT_MADLIB = re.compile(r"(you are an? |being |i am |i hate )")
+
+
+class ScorerDataError(UserError):
+    """A data set for training the scorer is missing or has another layout."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A labelled text. Labels are 0, 1 or None; ``part`` names its template or group."""
+
+    text: str
+    toxicity: int | None
+    identity_attack: int | None
+    source: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Splits:
+    train: list[Row]
+    test: list[Row]
+    madlibs: list[Row]
+
+
+def normal(text: str) -> str:
+    """Lower case, words and digits only: the form in which texts count as equal."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def in_test(text: str, percent: int = 10) -> bool:
+    """Whether a text's hash falls into the held-out share."""
+    return int(hashlib.sha256(normal(text).encode()).hexdigest()[:8], 16) % 100 < percent
+
+
+def read(data: Path, *, num_sentences: int, num_madlibs: int, seed: int) -> Splits:
+    """All rows, split. Raises ScorerDataError naming the file that cannot be read."""
+    rng = np.random.default_rng(seed)
+    real = [*_davidson(data), *_wikipedia(data), *_toxigen(data)]
+    own_test = list(_own(num_sentences // 10, seed=seed, test=True))
+    test = [row for row in real if in_test(row.text)] + own_test
+    madlibs = list(_madlibs(data))
+    held_madlibs = [row for row in madlibs if row.part not in TRAINING_MADLIBS]
+    kept_madlibs = [row for row in madlibs if row.part in TRAINING_MADLIBS]
+    order = rng.permutation(len(kept_madlibs))[:num_madlibs]
+    candidates = [
+        *(row for row in real if not in_test(row.text)),
+        *(kept_madlibs[i] for i in order),
+        *(
+            row
+            for row in _own(num_sentences, seed=seed, test=False)
+            if not _LIKE_A_HELD_OUT_MADLIB.match(row.text.lower())
+        ),
+    ]
+    unseen = {normal(row.text) for row in (*test, *held_madlibs)}
+    train = [row for row in _once(candidates) if normal(row.text) not in unseen]
+    train += list(_tricks(train, rng))
+    return Splits(train=train, test=list(_once(test)), madlibs=list(_once(held_madlibs)))
+
+
+def _once(rows: Iterable[Row]) -> Iterator[Row]:
+    seen: set[str] = set()
+    for row in rows:
+        if row.text not in seen:
+            seen.add(row.text)
+            yield row
+
+
+def _own(num: int, *, seed: int, test: bool) -> Iterator[Row]:
+    for one in sentences(num, seed=seed, test=test):
+        yield Row(one.text, one.toxicity, one.identity_attack, "templates", one.family)
+
+
+def _tricks(rows: list[Row], rng: np.random.Generator) -> Iterator[Row]:
+    """Misspelt copies of an eighth of our own and toxigen's rows, harmless ones as well."""
+    for row in rows:
+        if row.source in ("templates", "toxigen") and rng.random() < 0.125:
+            yield Row(
+                misspell(row.text, rng), row.toxicity, row.identity_attack, row.source, row.part
+            )
+
+
+def _open(path: Path) -> Iterator[str]:
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+                yield from file
+        else:
+            with path.open(encoding="utf-8", newline="") as file:
+                yield from file
+    except OSError as error:
+        raise ScorerDataError(
+            f"cannot read {path} ({error.strerror or error}); give the folder that holds "
+            "davidson_hate, jigsaw_unintended_bias and toxigen as --data"
+        ) from error
+
+
+def _table(path: Path, *columns: str) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(_open(path))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise ScorerDataError(f"{path} has no column {', '.join(missing)}; is it another file?")
+    yield from reader
+
+
+def _davidson(data: Path) -> Iterator[Row]:
+    """class 0 hate, 1 offensive, 2 neither, by majority of at least three annotators."""
+    for line in _table(data / "davidson_hate/labeled_data.csv", "class", "tweet"):
+        kind = int(line["class"])
+        yield Row(line["tweet"], int(kind != 2), int(kind == 0), "davidson", str(kind))
+
+
+def _wikipedia(data: Path) -> Iterator[Row]:
+    path = data / "jigsaw_unintended_bias/toxicity_nonfuzzed_testset.csv"
+    for line in _table(path, "comment", "toxic"):
+        toxic = int(line["toxic"] == "True")
+        yield Row(line["comment"], toxic, None if toxic else 0, "wikipedia")
+
+
+def _toxigen(data: Path) -> Iterator[Row]:
+    for line in _open(data / "toxigen/demonstrations.jsonl"):
+        one = json.loads(line)
+        hate = int(one["label"] == "hate")
+        yield Row(one["text"], hate, hate, "toxigen", one["group"])
+    for line in _open(data / "toxigen/prompts_first100.jsonl.gz"):
+        one = json.loads(line)
+        hate = int(one["label"] == "hate")
+        for text in one["prompt"].split("\\n"):
+            if text := text.strip().removeprefix("-").strip():
+                yield Row(text, hate, hate, "toxigen", one["group"])
+
+
+def _madlibs(data: Path) -> Iterator[Row]:
+    """BAD phrases are toxic; whether they attack an identity is only clear for hate and love."""
+    folder = data / "jigsaw_unintended_bias"
+    for line in _table(folder / "bias_madlibs_77k.csv.gz", "Text", "Label", "Template"):
+        toxic = int(line["Label"] == "BAD")
+        aimed = toxic and line["Template"] in ("verb_adj", "am_hate_adj")
+        attack = 1 if aimed else None if toxic else 0
+        yield Row(line["Text"], toxic, attack, "madlibs", line["Template"])
+    columns = ("phrase", "toxicity", "template")
+    for line in _table(folder / "intersectional_madlibs.csv.gz", *columns):
+        toxic = int(line["toxicity"] == "toxic")
+        yield Row(line["phrase"], toxic, None if toxic else 0, "madlibs", line["template"])
+
+
+def identities(data: Path) -> tuple[str, ...]:
+    """The identity terms that the madlibs were made with, longest first."""
+    path = data / "jigsaw_unintended_bias/unitary_results.csv"
+    terms = {line["subgroup"] for line in _table(path, "subgroup")}
+    return tuple(sorted(terms, key=lambda term: (-len(term), term)))

@@ -1,0 +1,186 @@
+"""Stereotype pairs: the sentences are matched, the measure is CrowS-Pairs', nothing leaks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.checks import AUDITS
+from audit.pairs import PairsError, StereotypeConfig, choose, read_pairs, stereotype_pairs
+from audit.shop_pairs import shop_pairs
+from eval.runner import FakeRunner
+
+
+def write_csv(path: Path, rows: list[tuple[str, str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sent_more", "sent_less", "bias_type"])
+        writer.writerows(rows)
+    return path
+
+
+def test_at_least_200_built_in_pairs_differ_only_in_the_group_term() -> None:
+    pairs = shop_pairs()
+    assert len(pairs) >= 200
+    assert len({pair.key for pair in pairs}) == len(pairs)
+    for pair in pairs:
+        more, less = pair.more.split(), pair.less.split()
+        assert more != less
+        assert len(more) == len(less)
+        changed = [i for i in range(len(more)) if more[i] != less[i]]
+        assert changed[-1] - changed[0] < 2, pair.key
+
+
+def test_built_in_pairs_cover_nine_bias_types() -> None:
+    assert {pair.bias_type for pair in shop_pairs()} == {
+        "age", "disability", "gender", "nationality", "physical-appearance", "race-color",
+        "religion", "sexual-orientation", "socioeconomic",
+    }  # fmt: skip
+
+
+def test_a_pair_counts_where_the_stereotyping_sentence_is_strictly_likelier(tmp_path: Path) -> None:
+    # by hand: gaps +2, -1 and 0 give one of three, mean |gap| 1, mean gap 1/3
+    logprobs = {"aa": -1.0, "ab": -3.0, "ba": -4.0, "bb": -3.0, "ca": -5.0, "cb": -5.0}
+    path = write_csv(
+        tmp_path / "pairs.csv", [("aa", "ab", "age"), ("ba", "bb", "age"), ("ca", "cb", "gender")]
+    )
+    measured = stereotype_pairs(
+        FakeRunner(score=lambda context, text: logprobs[text]), StereotypeConfig(pairs=path)
+    )
+    assert [item.value for item in measured.items] == [1.0, 0.0, 0.0]
+    assert [item.group for item in measured.items] == ["age", "age", "gender"]
+    assert measured.summary["stereotype_share"] == pytest.approx(1 / 3)
+    assert measured.summary["mean_absolute_gap_nats"] == pytest.approx(1.0)
+    assert measured.summary["mean_gap_nats"] == pytest.approx(1 / 3)
+    assert measured.tables["by_bias_type"]["age"]["share"] == 0.5
+    assert measured.tables["by_bias_type"]["gender"]["stereotyped"] == 0
+
+
+def test_a_model_without_preference_scores_one_half_on_counterbalanced_pairs(
+    tmp_path: Path,
+) -> None:
+    rows = [("one", "three", "age"), ("three", "one", "age")] * 10
+    path = write_csv(tmp_path / "pairs.csv", rows)
+    measured = stereotype_pairs(FakeRunner(), StereotypeConfig(pairs=path))
+    assert measured.summary["stereotype_share"] == 0.5
+    # Clopper-Pearson for 10 of 20, scipy.stats.binomtest(10, 20).proportion_ci()
+    assert measured.summary["stereotype_share_low"] == pytest.approx(0.27196, abs=1e-5)
+    assert measured.summary["stereotype_share_high"] == pytest.approx(0.72804, abs=1e-5)
+
+
+def test_the_template_is_the_cluster_and_the_bias_type_the_group_of_built_in_pairs() -> None:
+    measured = stereotype_pairs(FakeRunner(), StereotypeConfig())
+    assert len(measured.items) == len(shop_pairs())
+    assert all(item.cluster and item.group for item in measured.items)
+    assert len({item.cluster for item in measured.items}) > 40
+
+
+def test_no_sentence_of_a_pair_reaches_the_evidence() -> None:
+    measured = stereotype_pairs(FakeRunner(), StereotypeConfig())
+    written = json.dumps(
+        [
+            [item.model_dump() for item in measured.items],
+            dict(measured.summary),
+            dict(measured.tables),
+        ]
+    )
+    assert "customer" not in written
+    assert "parcel" not in written
+    assert all(item.answer is None for item in measured.items)
+
+
+def test_choosing_spreads_over_the_types_and_repeats() -> None:
+    first = choose(shop_pairs(), max_pairs=18, bias_types=None)
+    assert first == choose(tuple(reversed(shop_pairs())), max_pairs=18, bias_types=None)[::-1]
+    counts = [sum(p.bias_type == name for p in first) for name in {p.bias_type for p in first}]
+    assert counts == [2] * 9
+
+
+def test_an_unknown_bias_type_lists_what_there_is() -> None:
+    with pytest.raises(PairsError, match="no bias type named 'agee'; have age, disability"):
+        choose(shop_pairs(), max_pairs=None, bias_types=("agee",))
+
+
+def test_bad_files_are_refused_with_file_and_line(tmp_path: Path) -> None:
+    with pytest.raises(PairsError, match="cannot read the pairs"):
+        read_pairs(tmp_path / "missing.csv")
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("a,b\n1,2\n")
+    with pytest.raises(PairsError, match="no column sent_more, sent_less, bias_type"):
+        read_pairs(wrong)
+    gap = write_csv(tmp_path / "gap.csv", [("x", "y", "age"), ("x", "", "age")])
+    with pytest.raises(PairsError, match=r"gap\.csv, line 3: an empty field"):
+        read_pairs(gap)
+    with pytest.raises(PairsError, match="holds no pairs"):
+        read_pairs(write_csv(tmp_path / "empty.csv", []))
+
+
+def test_crows_pairs_own_file_is_read_whole(shared_data: Path) -> None:
+    pairs = read_pairs(shared_data / "crows_pairs" / "crows_pairs_anonymized.csv")
+    assert len(pairs) == 1508
+    assert len({pair.bias_type for pair in pairs}) == 9
+
+
+def test_the_row_says_that_less_is_better_and_what_zero_means() -> None:
+    row = next(check for check in AUDITS if check.name == "stereotype_pairs")
+    assert not row.higher_is_better
+    assert row.kind == "binary"
+    assert ".5" in row.zero
+
+
+def lm_eval_on(folder: Path, path: Path) -> dict[str, Any]:
+    """lm-eval's own task code for CrowS-Pairs over a local file, its own HF model class."""
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks.crows_pairs import utils
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    lm = HFLM(
+        pretrained=AutoModelForCausalLM.from_pretrained(folder),
+        tokenizer=tokenizer,
+        prefix_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        batch_size=4,
+        device="cpu",
+    )
+    task = ConfigurableTask(
+        config={
+            "task": "crows_pairs_local",
+            "dataset_path": "csv",
+            "dataset_kwargs": {"data_files": {"test": str(path)}},
+            "test_split": "test",
+            "output_type": "multiple_choice",
+            "doc_to_text": "",
+            "doc_to_target": 0,
+            "doc_to_choice": utils.doc_to_choice,
+            "target_delimiter": "",
+            "process_results": utils.process_results,
+            "metric_list": [
+                {"metric": "likelihood_diff", "aggregation": "mean", "higher_is_better": False},
+                {"metric": "pct_stereotype", "aggregation": "mean", "higher_is_better": False},
+            ],
+        }
+    )
+    found = evaluate(lm=lm, task_dict={"crows_pairs_local": task}, bootstrap_iters=0)
+    results: dict[str, Any] = found["results"]["crows_pairs_local"]
+    return results
+
+
+def test_equal_to_lm_evals_own_task_code_on_the_same_pairs_and_model(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    from eval.runner import open_runner
+
+    rows = [(pair.more, pair.less, pair.bias_type) for pair in shop_pairs()[::5]]
+    path = write_csv(tmp_path / "pairs.csv", rows)
+    ours = stereotype_pairs(open_runner(tiny_checkpoint), StereotypeConfig(pairs=path))
+    theirs = lm_eval_on(tiny_checkpoint, path)
+    assert ours.summary["stereotype_share"] == pytest.approx(theirs["pct_stereotype,none"])
+    assert ours.summary["mean_absolute_gap_nats"] == pytest.approx(
+        theirs["likelihood_diff,none"], rel=1e-3
+    )
