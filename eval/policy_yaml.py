@@ -98,7 +98,10 @@ def explain(
 
     ``shown`` is the value as written, for messages about values that were resolved.
     """
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    # A list whose rows are wrong also counts as too short: that says nothing more.
+    complaints = [one for one in found if one["type"] != "too_short"] or found
+    first = complaints[0]
     inner = tuple(first["loc"])
     at = (*prefix, *inner)
     key = inner[-1] if inner else ""
@@ -113,7 +116,7 @@ def explain(
         text = text[:1].lower() + text[1:]
         value = "" if isinstance(written, dict | list) else f"got {written!r}: "
         message = f"{value}{text}"
-    more = error.error_count() - 1
+    more = len(complaints) - 1
     return marked.error(at, message + (f" (and {more} more)" if more else ""))
 
 

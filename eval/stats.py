@@ -17,7 +17,7 @@ from eval.stats_binary import (
     proportion_standard_error,
     tango_interval,
     tango_noninferiority_p,
-    win_rate_interval,
+    win_rate,
 )
 from eval.stats_multiplicity import benjamini_hochberg, holm
 from eval.stats_numeric import (
@@ -65,5 +65,5 @@ __all__ = [
     "sparse_interval",
     "tango_interval",
     "tango_noninferiority_p",
-    "win_rate_interval",
+    "win_rate",
 ]

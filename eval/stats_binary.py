@@ -176,7 +176,7 @@ def proportion_standard_error(p: float, n: int) -> float:
     return math.sqrt(p * (1 - p) / (n - 1))
 
 
-def win_rate_interval(
+def win_rate(
     wins: int, losses: int, ties: int, *, alpha: float = 0.05
 ) -> tuple[float, float, float]:
     """Win rate over paired comparisons, a tie counting half, and its interval, in [0, 1].
