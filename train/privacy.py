@@ -56,6 +56,7 @@ _NO_STREET = (
     "the|on|to|for|at|in|of|a|an|and|or|more|is|near|from|by|with|people|persons|person|tickets|"
     "nights|rooms|miles|minutes|blocks|days|hours|euro|order|down|along|off"
 )
+_TOWN = rf"[{_UPPER}][^\W\d]*\b"
 _ADDRESS = rf"""(?<![\w.,:-])(?:
     (?:\d{{1,5}}[A-Za-z]?(?:-\d{{1,5}})?\s+                     # 71 North San Pedro Street
        (?:(?:{_CAPITAL}|\d{{1,3}}(?:st|nd|rd|th))\.?\s+){{1,4}}
@@ -66,7 +67,7 @@ _ADDRESS = rf"""(?<![\w.,:-])(?:
      | P\.?\s?O\.?\s+Box\s+\d+
     )
     (?:,?\s+(?:\#\s?\w+|(?:Suite|Ste|Apt|Apartment|Unit|Floor|Flat)\.?\s+\#?\w+))?
-    (?:,\s+(?!I\b){_CAPITAL}(?:\s+(?!I\b){_CAPITAL})?)?                 # , Milton Keynes
+    (?:,\s+(?!I\b){_TOWN}(?:\s+(?!I\b){_TOWN})?)?                 # , Milton Keynes
     (?:,?\s+[A-Z]{{2}}\s+\d{{5}}(?:-\d{{4}})?)?                        # , CA 94301
     (?:,?\s+[A-Z]{{1,2}}\d[A-Z\d]?\s+\d[A-Z]{{2}}\b)?                  # , SW1A 1AA
 )"""
@@ -76,7 +77,7 @@ _PHONE = r"""(?<![\w+@\#-])(?:
     (?P<plus>\+\s?\d[\d\s().-]{5,16}\d)
   | (?P<nanp>(?:1[\s.-])?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4})
   | (?P<trunk>\(?0\d{1,5}\)?[\s./-]?\d[\d\s.-]{4,10}\d)
-  | (?P<grouped>\d{2,4}\s\d{3,4}\s\d{4})
+  | (?<!\d\s)(?P<grouped>\d{2,4}\s\d{3,4}\s\d{4})(?!\s?\d)
   | (?P<loose>(?:\d{1,4}[\s.-]){1,5}\d{2,4}|\d{4,5}\s\d{5,6}|\d{7,12})
 )(?!\w)(?!-\d)"""
 _PHONE_CONTEXT = re.compile(

@@ -131,6 +131,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
     ),
     "hours": (
         "when are you open[| today]?",
+        "when do you open and close?",
         "[what are|tell me] your [|opening ]hours",
         "[when|at what time] do you [open|close][| today]?",
         "are you open [now|today]?",
@@ -183,7 +184,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "thank you, [goodbye|have a nice day]",
     ),
     "who": (
-        "[are you|am I talking to] a [bot|human|person]?",
+        "[are you|am I talking to] a [bot|human|person|bot or a human]?",
         "who [are you|am I talking to]?",
         "[what is|tell me] your name",
         "how are you[| today]?",
