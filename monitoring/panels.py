@@ -185,7 +185,7 @@ ROWS = (
             Panel(
                 title="Requests by arm",
                 describes="Answers in the time range by variant. Units, not requests, are "
-                "assigned: `hallmark experiment` tests the split and the difference.",
+                "assigned: `hallmark experiment status` tests the split and the difference.",
                 unit="short",
                 kind="stat",
                 queries=(
