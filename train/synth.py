@@ -9,12 +9,13 @@ of the answers are bare and half end with a closing.
 A conversation's tags hold the rule of its last answer (``action``, ``slots``, ``rude``,
 ``reference``, ``closing``, ``intent``, ``template``), the rules of all its answers in
 ``turns``, its ``intents``, the customer's register as ``group``, and ``personal``: the
-personal data planted in it, as (kind, text) pairs.
+personal data planted in it, as (kind, text) pairs, or counts by kind where it is masked.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,7 +202,11 @@ def _conversation(
             message.model_copy(update={"content": mask(message.content).text})
             for message in messages
         )
-    personal = [] if masked else [(told.kind, told.text) for told in dialogue.personal]
+    personal: list[tuple[str, str]] | dict[str, int] = [
+        (told.kind, told.text) for told in dialogue.personal
+    ]
+    if masked:
+        personal = dict(Counter(told.kind for told in dialogue.personal))
     return Conversation(
         id=name,
         messages=messages,
