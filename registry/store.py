@@ -41,12 +41,16 @@ class Store:
 
     def _add(
         self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
-    ) -> int:
-        """Insert rows; those whose key is there already stay as they are. How many were new
-        is meaningful for a single row only."""
-        if not rows:
-            return 0
-        return connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows)).rowcount
+    ) -> None:
+        """Insert rows; those whose key is there already stay as they are."""
+        if rows:
+            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+
+    def _add_one(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Insert a row; False where its key is there already."""
+        statement = self._insert(table).values(**row).on_conflict_do_nothing()
+        # Not rowcount, which SQLAlchemy leaves at -1 for inserts on PostgreSQL.
+        return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
     def _put(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
         """Insert a row, or replace the one with the same primary key."""

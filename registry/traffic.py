@@ -63,7 +63,7 @@ class Traffic(Store):
     def record_feedback(self, record: FeedbackRecord) -> bool:
         """False where ``feedback_id`` was there already; the first record stays."""
         with self._writing.begin() as connection:
-            return self._add(connection, tables.feedback, [record.model_dump()]) == 1
+            return self._add_one(connection, tables.feedback, record.model_dump())
 
     def answers_with_feedback(self, since: datetime | None = None) -> Iterator[AnswerWithFeedback]:
         """Answers that got feedback, oldest first, each with all of it.
