@@ -278,8 +278,8 @@ def serve(
     model: Annotated[str, typer.Option(help="The model name that clients ask for.")] = "hallmark",
     experiment: Annotated[str, typer.Option(help="Salt of the split, and its name.")] = "default",
     store_conversations: Annotated[
-        bool, typer.Option(help="Keep masked conversations, so that feedback can train.")
-    ] = False,
+        bool | None, typer.Option(help="Keep masked conversations, so that feedback can train.")
+    ] = None,
 ) -> int:
     """Answer requests with hallmarked checkpoints, one vLLM process per variant.
 

@@ -14,6 +14,7 @@ from registry.conversation import Conversation
 from registry.dataset import DatasetManifest, publish_dataset, write_jsonl
 from registry.records import short
 from train import clean, sources, synth
+from train.privacy import mask
 
 Files = Mapping[str, Iterable[BaseModel | dict[str, Any]]]
 
@@ -58,8 +59,11 @@ def synth_files(
     splits = prepared(session, synth.generate(conversations, seed=seed), seed=seed)
     return {
         **splits,
-        "questions": synth.questions(questions, seed=seed + 1),
-        "choices": synth.choices(questions, seed=seed + 2),
+        "questions": [clean.masked(row) for row in synth.questions(questions, seed=seed + 1)],
+        "choices": [
+            {**row, "context": mask(row["context"]).text}
+            for row in synth.choices(questions, seed=seed + 2)
+        ],
     }
 
 

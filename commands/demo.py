@@ -42,7 +42,7 @@ from registry.records import digest_of, file_sha256, short
 from registry.verdict import Status
 from train import synth
 
-CONVERSATIONS = 6000
+CONVERSATIONS = 8000
 QUESTIONS = 500
 VISITS = 320
 USERS = 64
@@ -73,7 +73,7 @@ def make_data(stages: Stages) -> tuple[Path, str]:
         }
 
     def intact(outputs: Outputs) -> bool:
-        return read_dataset(Path(outputs["path"])).digest == outputs["digest"]
+        return bool(read_dataset(Path(outputs["path"])).digest == outputs["digest"])
 
     made = stages.run("data", inputs, work, rooms=("registry", "train"), intact=intact)
     if made["nearest"] >= MAX_NEAREST_RIGHT:
@@ -170,7 +170,7 @@ def ab_test(stages: Stages, variants: dict[str, Trained], port: int) -> Path:
         return {"note": note, "files": files}
 
     def intact(outputs: Outputs) -> bool:
-        return {p.name: file_sha256(p) for p in folder.glob("*.jsonl")} == outputs["files"]
+        return bool({p.name: file_sha256(p) for p in folder.glob("*.jsonl")} == outputs["files"])
 
     inputs = {name: checkpoint.digest for name, checkpoint in variants.items()}
     stages.run("serve and listen", inputs, work, rooms=ALL_ROOMS, intact=intact)
@@ -185,7 +185,7 @@ def duel(stages: Stages, child: Trained, parent: Trained) -> Outputs:
         replies = open_runner(checkpoint.folder).answers(
             [question.messages for question in questions], Sampling(max_tokens=96)
         )
-        return [reply.text or "" for reply in replies]
+        return [str(reply) for reply in replies]
 
     def work() -> Outputs:
         questions = synth.questions(DUEL_QUESTIONS, seed=991)
@@ -215,8 +215,10 @@ def planned(stages: Stages, data_digest: str) -> Outputs:
 
     def work() -> Outputs:
         made = gating.make_plan(session, "support", "champion")
-        if made.power < MIN_POWER:
-            raise JourneyError(f"the policy has power {made.power:.3f}, below {MIN_POWER}")
+        if not made.enough or made.power is None or made.power < MIN_POWER:
+            raise JourneyError(
+                f"the policy's power is {made.power}, below {MIN_POWER}; see: hallmark plan"
+            )
         return {"power": made.power, "note": f"power {made.power:.3f} for an equal candidate"}
 
     return stages.run("plan", {"data": data_digest}, work, rooms=GATE_ROOMS)

@@ -37,7 +37,9 @@ def experiment(session: Session, name: str) -> ReadOut:
             "hallmark serve --experiment NAME --variant a=... --variant b=..."
         )
     weights = {v["name"]: float(v["weight"]) for v in body["variants"]}
-    return read_out(weights, list(answers(session, name)))
+    found = list(answers(session, name))
+    said = (feedback for one in found for feedback in one.feedback)
+    return read_out(weights, session.ledger.requests(name), said)
 
 
 def experiment_status(session: Session, name: str, *, json: bool) -> int:
@@ -57,10 +59,16 @@ def show(session: Session, name: str, result: ReadOut) -> None:
             arm.units,
             arm.requests,
             None if arm.thumbs_up_share is None else f"{arm.thumbs_up_share:.3f}",
-            None if arm.low is None else f"[{arm.low:.3f}, {arm.high:.3f}]",
+            _interval(arm.thumbs_up_interval),
             None if arm.response_rate is None else f"{arm.response_rate:.3f}",
         )
         for arm in result.arms
     ]
     session.console.print(table(f"experiment {name}", columns, rows))
+    for warning in result.warnings:
+        session.say(f"  {warning}")
     session.say(f"sample ratio p = {result.srm_p:.4f}; {result.decision}: {result.reason}")
+
+
+def _interval(bounds: tuple[float, float] | None) -> str | None:
+    return None if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"

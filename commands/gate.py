@@ -11,13 +11,15 @@ from commands.session import Session, print_json, table
 from commands.state import ensure_trust
 from eval.gate import Policy, judge
 from eval.measure import collect
-from eval.plan import Plan, plan_policy
+from eval.plan import Plan, count_items
+from eval.plan import plan as plan_policy
 from eval.report import write_reports
+from eval.runner import Runner
 from registry.checkpoint import verify as verify_files
 from registry.evidence import Evidence, EvidenceStore, now
-from registry.records import UserError, digest_of, short
-from registry.signing import seal, write_hallmark
-from registry.trust import Admitted, HallmarkError, admit, load_trust, local_key
+from registry.records import UserError, short
+from registry.signing import HallmarkError, envelope_digest, seal, write_hallmark
+from registry.trust import Admitted, admit, load_trust, local_key
 from registry.verdict import Finding, Status, Verdict
 
 COLOURS = {
@@ -90,12 +92,12 @@ def run_gate(session: Session, checkpoint: str, *, against: str, reference: str)
         baseline,
         session.home.reports / f"{manifest.name}-{stamp}",
     )
-    envelope_digest = None
+    stamp_digest = None
     if verdict.status is Status.PASS:
         envelope = seal(verdict, manifest, local_key(session.home))
         write_hallmark(folder, envelope)
-        envelope_digest = digest_of(envelope)
-    session.ledger.record_verdict(verdict, envelope_digest)
+        stamp_digest = envelope_digest(envelope)
+    session.ledger.record_verdict(verdict, stamp_digest)
     return Gated(verdict, reports)
 
 
@@ -153,11 +155,29 @@ def gate(session: Session, checkpoint: str, *, against: str, policy: str, json: 
 
 
 def make_plan(session: Session, reference: str, against: str) -> Plan:
-    """The policy's power, with the champion's measured noise where it is known."""
+    """The policy's power with the items it has, and the alias's evidence where it is stored."""
     policy = open_policy(session, reference)
-    base = session.ledger.alias(against)
+    champion = session.ledger.alias(against)
+    baseline = stored_evidence(session, policy, champion) if champion else None
+    return plan_policy(policy, count_items(policy), baseline)
+
+
+class _NotMeasured(Exception):
+    """Planning measures nothing: what is not in the store stays unknown."""
+
+
+def stored_evidence(session: Session, policy: Policy, digest: str) -> dict[str, Evidence] | None:
+    """All of the policy's evidence on one checkpoint, or None where some is missing."""
+
+    def refuse(folder: Path) -> Runner:
+        raise _NotMeasured(folder)
+
+    folder = Path(session.ledger.resolve(digest).uri)
     store = EvidenceStore(session.home.evidence)
-    return plan_policy(policy, ALL_CHECKS, store, base)
+    try:
+        return collect(policy, ALL_CHECKS, folder, store, opened_by=refuse)
+    except _NotMeasured:
+        return None
 
 
 def plan(session: Session, *, policy: str, against: str, json: bool) -> int:
@@ -167,10 +187,18 @@ def plan(session: Session, *, policy: str, against: str, json: bool) -> int:
     else:
         columns = ("entry", "tier", "n", "needed", "margin", "smallest", "power", "note")
         rows = [
-            (r.entry, r.tier, r.n, r.n_needed, _number(r.margin), _number(r.smallest_margin),
-             _number(r.power), r.note)
+            (
+                r.entry,
+                r.tier,
+                r.n,
+                r.n_needed,
+                _number(r.margin),
+                _number(r.smallest_margin),
+                _number(r.power),
+                r.note,
+            )
             for r in made.rows
-        ]  # fmt: skip
+        ]
         session.console.print(table(f"policy {made.policy}", columns, rows))
         session.say(f"power over all required entries: {_number(made.power)}")
     return 1 if any(r.refused for r in made.rows) else 0
@@ -185,9 +213,10 @@ def admitted(session: Session, checkpoint: str) -> Admitted:
 def promote(session: Session, checkpoint: str, *, alias: str, reason: str) -> int:
     manifest = admitted(session, checkpoint).manifest
     verdicts = session.ledger.verdicts(manifest.weights_digest)
-    if verdicts and verdicts[-1].status is not Status.PASS:
+    newest = verdicts[-1].verdict.status if verdicts else Status.PASS
+    if newest is not Status.PASS:
         raise HallmarkError(
-            f"{manifest.name} has a hallmark, but its newest verdict is {verdicts[-1].status}; "
+            f"{manifest.name} has a hallmark, but its newest verdict is {newest}; "
             f"see: hallmark gate {manifest.name}"
         )
     session.ledger.set_alias(alias, manifest.weights_digest, by=session.who, reason=reason)

@@ -44,7 +44,7 @@ class Trained:
 
 def is_checkpoint(outputs: Outputs) -> bool:
     try:
-        return read_manifest(Path(outputs["folder"])).weights_digest == outputs["digest"]
+        return bool(read_manifest(Path(outputs["folder"])).weights_digest == outputs["digest"])
     except CheckpointError:
         return False
 
@@ -124,9 +124,9 @@ def gate_stage(
         if expected is not None and status is not expected:
             raise JourneyError(
                 f"the gate says {status} of {candidate.name} where {expected} was expected; "
-                f"see {gated.reports['markdown']}"
+                f"see {gated.reports['report.md']}"
             )
-        report = str(gated.reports["markdown"])
+        report = str(gated.reports["report.md"])
         note = f"{status}: {report}"
         if status is Status.PASS and alias:
             gating.promote(session, candidate.name, alias=alias, reason=title)

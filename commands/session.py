@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from registry.checkpoint import MANIFEST, read_manifest
@@ -37,7 +37,10 @@ class Session:
     def open(cls, root: Path, ledger_url: str | None) -> Session:
         home = Home.at(root, ledger_url)
         home.root.mkdir(parents=True, exist_ok=True)
-        return cls(home, Console(stderr=True, highlight=False))
+        console = Console(stderr=True, highlight=False)
+        if not console.is_terminal:  # a log has no width; tables should not be cut for it
+            console = Console(stderr=True, highlight=False, width=120)
+        return cls(home, console)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -63,12 +66,10 @@ class Session:
     def progress(self, description: str, unit: str = "") -> Iterator[ProgressCallback]:
         """A bar with an estimate on stderr; the callback takes (done, total)."""
         columns = (
-            TextColumn("  {task.description:<34}"),
-            BarColumn(bar_width=30),
+            TextColumn("  {task.description:<28}"),
+            BarColumn(bar_width=16),
             TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         )
         with Progress(*columns, console=self.console, transient=False) as bars:
             task = bars.add_task(description, total=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands.policies import SHIPPED, open_policy
+from commands.policies import open_policy, shipped
 from commands.session import Session, print_json, table
 from registry.records import UserError, short
 from registry.trust import load_trust, local_key
@@ -19,7 +19,7 @@ def ensure_trust(session: Session) -> None:
     """
     if (session.home.root / "trust").exists():
         return
-    for name in SHIPPED:
+    for name in shipped():
         policy = open_policy(session, name)
         add_policy(session.home, policy.digest, policy.name)
     local_key(session.home)
@@ -65,8 +65,8 @@ def status(session: Session, *, json: bool) -> int:
                 "stage": row.stage,
                 "parent": row.parent_digest,
                 "alias": names.get(row.digest),
-                "verdict": str(verdicts[-1].status) if verdicts else None,
-                "policy": verdicts[-1].policy_name if verdicts else None,
+                "verdict": str(verdicts[-1].verdict.status) if verdicts else None,
+                "policy": verdicts[-1].verdict.policy_name if verdicts else None,
                 "folder": row.uri,
             }
         )

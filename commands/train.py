@@ -63,9 +63,14 @@ def prefer(
     session: Session, recipe: str, preferences: Path, *, parent: str, name: str, seed: int
 ) -> int:
     start = session.checkpoint(parent)
+    # The parent's own conversations are mixed in, so that right answers stay right.
+    before = tuple(
+        Path(session.ledger.dataset(dataset.digest).uri)
+        for dataset in read_manifest(start).datasets
+    )
     loaded = load_recipe(recipe)
     folder, manifest = train(
-        session, loaded, data=(preferences,), parent=start, name=name, seed=seed
+        session, loaded, data=(preferences, *before), parent=start, name=name, seed=seed
     )
     return _say_trained(session, folder, manifest)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from openai import AsyncOpenAI
@@ -37,23 +38,23 @@ async def _ask(
     client: AsyncOpenAI, model: str, question: Conversation, unit: str, *, stream: bool
 ) -> tuple[str, str]:
     """The answer and its request id."""
-    messages = [{"role": m.role, "content": m.content} for m in question.messages]
-    raw = await client.chat.completions.with_raw_response.create(
-        model=model,
-        messages=messages,  # type: ignore[arg-type]  # plain dicts are what users send
-        max_tokens=96,
-        temperature=0.7,
-        stream=stream,
-        extra_headers={"x-hallmark-unit": unit},
-    )
-    request_id = raw.headers["x-request-id"]
+    wanted: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": m.role, "content": m.content} for m in question.messages],
+        "max_tokens": 96,
+        "temperature": 0.7,
+        "extra_headers": {"x-hallmark-unit": unit},
+    }
+    chat = client.chat.completions.with_raw_response
     if not stream:
-        return raw.parse().choices[0].message.content or "", request_id
+        whole = await chat.create(**wanted)
+        return whole.parse().choices[0].message.content or "", whole.headers["x-request-id"]
     pieces = []
-    async for event in raw.parse():  # type: ignore[attr-defined]  # a stream when asked for one
+    events = await chat.create(**wanted, stream=True)
+    async for event in events.parse():
         if event.choices and event.choices[0].delta.content:
             pieces.append(event.choices[0].delta.content)
-    return "".join(pieces), request_id
+    return "".join(pieces), events.headers["x-request-id"]
 
 
 async def visit(
