@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from eval.runner import Runner
 from registry.evidence import Item
+from registry.records import Record
 
 # How a check's items are compared (statistics in eval.stats):
 #   binary          values in {0, 1}: Tango paired, Clopper-Pearson alone
@@ -51,3 +52,125 @@ class Check:
     bounds: tuple[float | None, float | None]
     zero: str
     source: str
+
+
+class BitsPerByteConfig(Record):
+    data: Path
+    """JSONL of documents ``{"id", "text"}`` or of conversations."""
+    max_documents: int | None = Field(default=None, ge=1)
+    """The first so many; all where None."""
+
+
+class BenchmarkConfig(Record):
+    data: Path
+    """JSONL of the rows of ``kind`` (``eval.rows``)."""
+    kind: Literal["multiple_choice", "minimal_pairs", "cloze", "generate"] = "multiple_choice"
+    max_items: int | None = Field(default=None, ge=1)
+    metric: Literal["acc", "acc_norm"] = "acc"
+    """Of multiple choice: the likeliest choice, or the likeliest per character."""
+    delimiter: str | None = None
+    """Between context and answer; None is a space, or nothing after white space."""
+    num_fewshot: int = Field(default=0, ge=0, le=64)
+    fewshot: Path | None = None
+    """Rows of the same kind that examples are drawn from."""
+    seed: int = 0
+    """Of the draw of examples."""
+    chat: bool = False
+    """Whether prompts go through the chat template."""
+    max_tokens: int = Field(default=64, ge=1)
+    stop: tuple[str, ...] = ("\n\n",)
+    """``generate`` rows only, as ``max_tokens``."""
+
+
+class AnswerQualityConfig(Record):
+    data: Path
+    """JSONL of conversations; the last assistant message is the reference."""
+    metric: Literal["rouge", "bleu", "chrf", "string_similarity"] = "rouge"
+    max_items: int | None = Field(default=None, ge=1)
+    last_messages: int | None = Field(default=None, ge=1)
+    """How many messages before the answer are shown, a leading system message besides."""
+    max_tokens: int = Field(default=96, ge=1)
+
+
+class TaskSuccessConfig(Record):
+    data: Path
+    """JSONL of conversations that end with a user's message, with the rule in their tags."""
+    max_items: int | None = Field(default=None, ge=1)
+    max_tokens: int = Field(default=96, ge=1)
+
+
+def bits_per_byte(runner: Runner, config: BitsPerByteConfig) -> Measured:
+    """Bits that the model needs for each document; the value is a sum, the weight its bytes."""
+    from eval.perplexity import measure
+
+    return measure(runner, config)
+
+
+def benchmark(runner: Runner, config: BenchmarkConfig) -> Measured:
+    """1 where the right choice, sentence, word or answer comes out, by lm-eval's tasks."""
+    from eval.harness import measure
+
+    return measure(runner, config)
+
+
+def answer_quality(runner: Runner, config: AnswerQualityConfig) -> Measured:
+    """Likeness of the greedy answer to the reference answer, in [0, 1], by ragas."""
+    from eval.answers import measure_quality
+
+    return measure_quality(runner, config)
+
+
+def task_success(runner: Runner, config: TaskSuccessConfig) -> Measured:
+    """1 where the greedy answer does what was asked with every value right, by the rule."""
+    from eval.answers import measure_success
+
+    return measure_success(runner, config)
+
+
+CHECKS = (
+    Check(
+        name="bits_per_byte",
+        measure=bits_per_byte,
+        config=BitsPerByteConfig,
+        kind="bits_per_byte",
+        higher_is_better=False,
+        unit="bits/byte",
+        bounds=(0.0, None),
+        zero="both checkpoints find the documents equally likely",
+        source="Gao et al. 2020, The Pile, https://arxiv.org/abs/2101.00027, section 3.1",
+    ),
+    Check(
+        name="benchmark",
+        measure=benchmark,
+        config=BenchmarkConfig,
+        kind="binary",
+        higher_is_better=True,
+        unit="share right",
+        bounds=(0.0, 1.0),
+        zero="both checkpoints get equally many items right",
+        source="Gao et al. 2024, lm-evaluation-harness 0.4.13, doi:10.5281/zenodo.12608602",
+    ),
+    Check(
+        name="answer_quality",
+        measure=answer_quality,
+        config=AnswerQualityConfig,
+        kind="numeric",
+        higher_is_better=True,
+        unit="score",
+        bounds=(0.0, 1.0),
+        zero="both checkpoints' answers are equally like the references",
+        source="ragas 0.4.3, metrics.collections: Lin 2004 (ROUGE-L), Papineni et al. 2002 "
+        "(BLEU), Popovic 2015 (chrF), Levenshtein 1966",
+    ),
+    Check(
+        name="task_success",
+        measure=task_success,
+        config=TaskSuccessConfig,
+        kind="binary",
+        higher_is_better=True,
+        unit="share right",
+        bounds=(0.0, 1.0),
+        zero="both checkpoints answer equally many questions rightly",
+        source="the generator's own rule, train.synth_rules",
+    ),
+)

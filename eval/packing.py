@@ -89,7 +89,7 @@ def pack(rows: Sequence[Row], *, share: bool, max_length: int) -> list[Packed]:
             trunk = min(group.trunk, shared_prefix(rows[group.rows[-1]].inputs, tokens))
             saved = trunk - others * (group.trunk - trunk)
             length = group.length + len(tokens) - saved
-            if saved >= max(2, len(tokens) // 8) and length <= 2 * max_length:
+            if saved >= max(2, len(tokens) // 4) and length <= 2 * max_length:
                 group.rows.append(index)
                 group.trunk, group.length = trunk, length
                 continue

@@ -52,7 +52,7 @@ class Scorer:
         totals: torch.Tensor,
         misses: torch.Tensor,
     ) -> None:
-        layout = _Layout(rows, batch)
+        layout = _Layout(rows, batch, self.head.weight.dtype)
         hidden_BLH = self.trunk(**layout.inputs(self.device), use_cache=False)[0]
         hidden_NH = hidden_BLH.flatten(0, 1)[torch.tensor(layout.scored, device=self.device)]
         targets_N = torch.tensor(layout.targets, device=self.device)
@@ -76,7 +76,8 @@ class Scorer:
 class _Layout:
     """Tokens, positions and segments of one batch, and which flat positions are scored."""
 
-    def __init__(self, rows: Sequence[Row], batch: Sequence[Packed]) -> None:
+    def __init__(self, rows: Sequence[Row], batch: Sequence[Packed], dtype: torch.dtype) -> None:
+        self.dtype = dtype
         self.width = max(group.length for group in batch)
         self.plain = all(len(group.rows) == 1 for group in batch)
         self.tokens: list[list[int]] = []
@@ -118,7 +119,9 @@ class _Layout:
         segments_BL = torch.tensor(self.segments, device=device)
         keys, queries = segments_BL[:, None, :], segments_BL[:, :, None]
         causal = torch.ones(self.width, self.width, dtype=torch.bool, device=device).tril()
-        mask_BLL = causal & ((keys == TRUNK) | (keys == queries))
+        seen_BLL = causal & ((keys == TRUNK) | (keys == queries))
+        mask_BLL = torch.zeros(seen_BLL.shape, dtype=self.dtype, device=device)
+        mask_BLL.masked_fill_(~seen_BLL, float("-inf"))  # once, not once per layer
         return {
             "input_ids": tokens_BL,
             "position_ids": torch.tensor(self.positions, device=device),

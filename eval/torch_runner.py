@@ -37,7 +37,7 @@ class TorchRunner:
         *,
         dtype: str = "float32",
         device: str = "cpu",
-        token_budget: int = 8192,
+        token_budget: int = 3072,
     ) -> None:
         manifest = verify(folder)
         try:
@@ -187,8 +187,11 @@ class TorchRunner:
     ) -> list[Answer]:
         if not prompts:
             return []
-        encoded = self.tokenizer(list(prompts), add_special_tokens=special, verbose=False)
-        tokens = [list(ids) or [self.prefix_token] for ids in encoded["input_ids"]]
+        if special:
+            encoded = self._encode(prompts)
+        else:  # the chat template has put in all that is needed
+            encoded = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        tokens = [list(ids) or [self.prefix_token] for ids in encoded]
         room = self.context_length - sampling.max_tokens
         fitting = [index for index, ids in enumerate(tokens) if len(ids) <= room]
         produced = generate(
@@ -197,7 +200,7 @@ class TorchRunner:
             sampling,
             end_tokens=self.end_tokens,
             pad_token=self.prefix_token,
-            token_budget=4 * self.token_budget,
+            token_budget=8 * self.token_budget,
             stopped=self._stop_rule(sampling.stop),
         )
         texts = dict(zip(fitting, self._decode(produced, sampling.stop), strict=True))

@@ -249,5 +249,5 @@ def test_a_changed_byte_in_the_weights_is_refused(tiny_checkpoint: Path, tmp_pat
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(CheckpointError, match="model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         TorchRunner(copy)
