@@ -21,6 +21,7 @@ from eval.stats import (
     power_tango,
     smallest_margin,
     sparse_interval,
+    tango_interval,
 )
 from registry.evidence import Evidence
 from registry.records import Record
@@ -76,19 +77,20 @@ class Plan(Record):
 def count_items(policy: Policy) -> dict[str, int]:
     """Items each entry would measure: rows of its files, capped by its ``max_`` setting.
 
-    A check without a file of its own (built-in pairs) counts its ``min_items``.
+    An entry without a file (built-in pairs), or whose data is not there yet, counts its
+    ``min_items``: the least that it must be able to decide with.
     """
     counts = {}
     for entry in policy.entries:
         settings = {name: getattr(entry.config, name) for name in type(entry.config).model_fields}
-        files = [value for value in settings.values() if isinstance(value, Path)]
+        files = [v for v in settings.values() if isinstance(v, Path) and v.is_file()]
         caps = [
             value
             for name, value in settings.items()
             if name.startswith("max_") and name != "max_tokens" and isinstance(value, int)
         ]
         rows = [_num_rows(file) for file in files] or [entry.rule.min_items]
-        counts[entry.name] = min([sum(rows), *caps])
+        counts[entry.name] = min([max(rows), *caps])
     return counts
 
 
@@ -137,6 +139,7 @@ class _Spread(Record):
     """What the power of one entry is computed from, and where it comes from."""
 
     difference: float
+    design_effect: float = 1.0
     discordance: float | None = None
     sd: float | None = None
     value: float | None = None
@@ -146,8 +149,9 @@ class _Spread(Record):
 
 def _spread(entry: Entry, baseline: Evidence | None, earlier: Evidence | None) -> _Spread:
     assumed = entry.rule.assumed
-    found: dict[str, float | None] = {"discordance": None, "sd": None}
-    found |= {"value": None, "value_sd": None}
+    found: dict[str, float | None] = {
+        "discordance": None, "sd": None, "value": None, "value_sd": None, "design_effect": None
+    }  # fmt: skip
     sources: dict[str, str] = {}
 
     def settle(name: str, value: float | None, source: str) -> None:
@@ -166,12 +170,18 @@ def _spread(entry: Entry, baseline: Evidence | None, earlier: Evidence | None) -
             i.key for i in baseline.items
         }:
             pairs = pair_up(entry.row, earlier.items, baseline.items)
+            reading = paired(entry.row, pairs, alpha=0.025)
             if is_binary:
-                differing = sum(p.candidate != p.baseline for p in pairs)
-                settle("discordance", differing / n if differing else None, "measured")
+                lost = sum(p.candidate < p.baseline for p in pairs)
+                won = sum(p.candidate > p.baseline for p in pairs)
+                if lost + won:
+                    settle("discordance", (lost + won) / n, "measured")
+                    low, high = tango_interval(lost, won, n)
+                    effect = ((reading.high - reading.low) / (high - low)) ** 2
+                    settle("design_effect", max(1.0, effect), "measured")
             else:
-                reading = paired(entry.row, pairs, alpha=0.025)
                 sd = (reading.high - reading.low) / 2 / 1.96 * math.sqrt(n)
+                settle("design_effect", 1.0, "measured in sd")
                 settle("sd", sd if math.isfinite(sd) and sd > 0 else None, "measured")
     if assumed is not None:
         for name in found:
@@ -181,8 +191,16 @@ def _spread(entry: Entry, baseline: Evidence | None, earlier: Evidence | None) -
         settle("discordance", 2 * value * (1 - value), "as if independent")
     if value_sd is not None:
         settle("sd", math.sqrt(2) * value_sd, "as if independent")
-    said = ", ".join(f"{name} {found[name]:.3g} ({sources[name]})" for name in sources)
-    return _Spread(difference=assumed.difference if assumed else 0.0, said=said, **found)
+    effect = found.pop("design_effect") or 1.0
+    said = [f"{name} {value:.3g} ({sources[name]})" for name, value in found.items() if value]
+    if effect != 1:
+        said.append(f"design effect {effect:.3g} ({sources['design_effect']})")
+    return _Spread(
+        difference=assumed.difference if assumed else 0.0,
+        design_effect=effect,
+        said=", ".join(said),
+        **found,
+    )
 
 
 def _row(
@@ -232,6 +250,7 @@ def _power_margin(entry: Entry, spread: _Spread, n: int) -> float | None:
     margin, alpha = entry.rule.margin, entry.rule.alpha
     if margin is None:
         return None
+    n = max(int(n / spread.design_effect), 1)
     if entry.row.kind in {"binary", "rare_harm"}:
         if spread.discordance is None or abs(spread.difference) > spread.discordance:
             return None
@@ -253,6 +272,7 @@ def _power_limit(entry: Entry, spread: _Spread, n: int) -> float | None:
     limit, value = entry.rule.limit, spread.value
     if limit is None or value is None:
         return None
+    n = max(int(n / spread.design_effect), 1)
     if entry.row.kind in {"binary", "rare_harm"}:
         return power_limit_binary(
             n,

@@ -53,6 +53,8 @@ class Assumed(Record):
     """Share of items on which candidate and baseline differ (0/1 checks)."""
     sd: Annotated[float, Field(gt=0)] | None = None
     """Standard deviation of an item's difference (numeric checks and bits per byte)."""
+    design_effect: Annotated[float, Field(ge=1)] = 1.0
+    """How much clusters inflate the variance: n items count as n / design_effect."""
     difference: float = 0.0
     """True candidate minus baseline, signed so that higher is better."""
     value: float | None = None

@@ -19,6 +19,7 @@ from registry.verdict import Finding, Status, Verdict
 
 MAX_CELL = 40  # longer strings in a check's table may be texts and are left out
 MAX_ROWS = 40
+MAX_NOTE = 300
 
 NEXT_STEPS = {
     Status.PASS: "Every required entry passed. `hallmark promote` moves the alias.",
@@ -157,24 +158,44 @@ def _groups(f: Finding, candidate: Evidence, baseline: Evidence) -> list[str]:
 
 
 def table_lines(name: str, table: Any) -> list[str]:
-    """A check's own table: a list of rows, or rows by name. Long strings are left out."""
-    rows: list[Mapping[str, Any]] = []
-    if isinstance(table, Mapping):
-        for key, value in table.items():
-            row = value if isinstance(value, Mapping) else {"value": value}
-            rows.append({"": key, **row})
-    elif isinstance(table, list | tuple):
-        rows = [row for row in table if isinstance(row, Mapping)]
+    """A check's own table: a list of rows, rows by name, or figures with tables among them.
+
+    Long strings are left out; sentences about the figures stand under ``note``.
+    """
+    title = ["", f"### {_cell(name.replace('_', ' '))}"]
+    if isinstance(table, list | tuple):
+        lines = _grid([row for row in table if isinstance(row, Mapping)])
+        return title + lines if lines else []
+    if not isinstance(table, Mapping) or not table:
+        return []
+    if all(isinstance(value, Mapping) for value in table.values()):
+        lines = _grid([{"": key, **row} for key, row in table.items()])
+        return title + lines if lines else []
+    figures = [
+        f"{_cell(str(key).replace('_', ' '))}: {_value(value)}"
+        for key, value in table.items()
+        if _is_short(value)
+    ]
+    lines = ["", "; ".join(figures)] if figures else []
+    note = table.get("note")
+    if isinstance(note, str) and not _is_short(note):
+        lines += ["", f"{_cell(note[:MAX_NOTE])}."]
+    for key, value in table.items():
+        if isinstance(value, Mapping | list | tuple):
+            lines += table_lines(f"{name}: {key}", value)
+    return title + lines if lines else []
+
+
+def _grid(rows: list[Mapping[str, Any]]) -> list[str]:
     columns = list(dict.fromkeys(str(key) for row in rows for key in row))
     shown = [c for c in columns if all(_is_short(row.get(c)) for row in rows)]
     if not rows or not shown:
         return []
-    lines = ["", f"### {_cell(name.replace('_', ' '))}", "", f"| {' | '.join(map(_cell, shown))} |"]
-    lines.append("|" + "---|" * len(shown))
+    lines = ["", f"| {' | '.join(map(_cell, shown))} |", "|" + "---|" * len(shown)]
     for row in rows[:MAX_ROWS]:
         lines.append(f"| {' | '.join(_value(row.get(c)) for c in shown)} |")
     if len(rows) > MAX_ROWS:
-        lines.append(f"\n{len(rows) - MAX_ROWS} more rows are in the evidence.")
+        lines += ["", f"{len(rows) - MAX_ROWS} more rows are in the evidence."]
     return lines
 
 
