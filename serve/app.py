@@ -1,0 +1,197 @@
+"""The gateway as an ASGI application: the hot route as it is, control routes by FastAPI.
+
+GET  /v1/models                    what may be asked for
+POST /v1/feedback                  what a person says of an answer
+GET  /healthz, /readyz             alive; able to answer
+GET  /metrics                      the gateway's own series
+GET  /metrics/engines/{variant}    an engine's series, as vLLM writes them
+GET  /admin/variants               state of each variant
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import choose_encoder
+from starlette.exceptions import HTTPException
+
+from monitoring.series import Series
+from registry.served import FeedbackRecord, RequestRecord
+from serve import feedback
+from serve.assignment import Assigner
+from serve.errors import ApiError
+from serve.exchange import CLIENT_GONE, ROUTES
+from serve.limits import ClientGone, Keys, Receive, Scope, Send, read_body
+from serve.proxy import Proxy
+from serve.recorder import Recorder
+from serve.settings import ServeSettings
+from serve.upstream import Engines, UpstreamFailure
+
+
+class Store(Protocol):
+    """What the gateway needs of a ledger."""
+
+    def record_requests(self, records: Sequence[RequestRecord], /) -> None: ...
+
+    def record_feedback(self, record: FeedbackRecord, /) -> bool: ...
+
+    def request(self, request_id: str, /) -> RequestRecord | None: ...
+
+
+class Gateway:
+    """The ASGI application. ``drain`` lets running answers finish and refuses new ones."""
+
+    def __init__(self, control: FastAPI, proxy: Proxy) -> None:
+        self._control = control
+        self._proxy = proxy
+
+    def drain(self) -> None:
+        self._proxy.draining = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in ROUTES:
+            await self._proxy(scope, receive, send)
+        else:
+            await self._control(scope, receive, send)
+
+
+def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series: Series) -> Gateway:
+    """A gateway over ``engines``, which it starts and stops with its own lifespan."""
+    plan = settings.plan
+    checkpoints = {name: one.checkpoint for name, one in engines.upstreams.items()}
+    for name, checkpoint in checkpoints.items():
+        series.declare_variant(name, checkpoint=checkpoint, experiment=plan.experiment)
+    assigner = Assigner(plan, checkpoints, random.Random())
+    recorder = Recorder(ledger, series, size=settings.record_queue)
+    proxy = Proxy(settings, assigner, dict(engines.upstreams), recorder, series)
+    keys = Keys(key.get_secret_value() for key in settings.api_keys)
+    started_at = int(time.time())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        recorder.start()
+        await engines.start()
+        try:
+            yield
+        finally:
+            proxy.draining = True
+            await engines.stop()
+            await asyncio.to_thread(recorder.close)
+
+    app = FastAPI(
+        title="Hallmark", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+
+    @app.exception_handler(ApiError)
+    async def refuse(request: Request, error: ApiError) -> Response:
+        if error.reason is not None:
+            series.rejections.labels(reason=error.reason).inc()
+        headers = {}
+        if error.retry_after_seconds is not None:
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        return Response(error.body, error.status, headers, "application/json")
+
+    @app.exception_handler(ClientGone)
+    async def nobody_there(request: Request, error: ClientGone) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
+    @app.exception_handler(HTTPException)
+    async def no_such_route(request: Request, error: HTTPException) -> Response:
+        where = f"{request.method} {request.url.path}"
+        if error.status_code == 405:
+            return await refuse(
+                request, ApiError(405, f"{where}: wrong method", "method_not_allowed")
+            )
+        routes = ", ".join(
+            sorted([*ROUTES, "/v1/models", "/v1/feedback", "/healthz", "/readyz", "/metrics"])
+        )
+        return await refuse(request, ApiError(404, f"no route {where}; have {routes}", "not_found"))
+
+    def authorized(request: Request) -> None:
+        value = request.headers.get("authorization")
+        keys.check(value.encode("latin-1") if value else None)
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> JSONResponse:
+        authorized(request)
+        rows: list[dict[str, Any]] = [
+            {"id": name, "object": "model", "created": started_at, "owned_by": "hallmark"}
+            for name in assigner.models
+        ]
+        for row in rows[1:]:
+            variant = row["id"].partition("@")[2]
+            row["hallmark"] = {"variant": variant, "checkpoint": checkpoints[variant]}
+        return JSONResponse({"object": "list", "data": rows})
+
+    @app.post("/v1/feedback")
+    async def take_feedback(request: Request) -> JSONResponse:
+        authorized(request)
+        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
+        known = recorder.variant_of(request_id_in(raw))
+        taken = await asyncio.to_thread(feedback.take, raw, ledger, series, recent_variant=known)
+        body = {
+            "object": "feedback",
+            "feedback_id": taken.feedback_id,
+            "recorded": taken.recorded,
+            "variant": taken.variant,
+            "checkpoint": checkpoints.get(taken.variant or ""),
+        }
+        return JSONResponse(body, 201 if taken.recorded else 200)
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        return JSONResponse({"status": "alive"})
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        states = {name: one.state for name, one in engines.upstreams.items()}
+        ready = not proxy.draining and all(state == "up" for state in states.values())
+        status = "ready" if ready else "draining" if proxy.draining else "not ready"
+        return JSONResponse({"status": status, "variants": states}, 200 if ready else 503)
+
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        authorized(request)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(series.registry), headers={"Content-Type": content_type})
+
+    @app.get("/metrics/engines/{variant}")
+    async def engine_metrics(request: Request, variant: str) -> Response:
+        authorized(request)
+        upstream = engines.upstreams.get(variant)
+        if upstream is None:
+            have = ", ".join(engines.upstreams)
+            raise ApiError(404, f"no variant {variant[:64]!r}; have {have}", "not_found")
+        try:
+            status, kind, body = await upstream.get("/metrics")
+        except UpstreamFailure as failure:
+            message = f"variant {variant}: {failure}"
+            raise ApiError(503, message, "not_ready", retry_after_seconds=5) from failure
+        return Response(body, status, {"Content-Type": kind})
+
+    @app.get("/admin/variants")
+    async def variants(request: Request) -> JSONResponse:
+        authorized(request)
+        weights = {variant.name: variant.weight for variant in plan.variants}
+        rows = [row | {"weight": weights[row["variant"]]} for row in engines.describe()]
+        return JSONResponse({"experiment": plan.experiment, "variants": rows})
+
+    return Gateway(app, proxy)
+
+
+def request_id_in(raw: bytes) -> str:
+    """The request id that feedback is on, "" where there is none to be read."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return ""
+    value = body.get("request_id") if isinstance(body, dict) else None
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,169 @@
+"""``serve(settings)``: the whole server, until it is told to stop.
+
+    serve(settings_from_environment(os.environ, plan=plan, home=home))
+
+A busy port and a checkpoint without its hallmark are refused before anything is started.
+SIGTERM and SIGINT finish running answers within the grace period; a second one ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+
+import uvicorn
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from monitoring.series import Series
+from registry.ledger import Ledger
+from registry.records import UserError, short
+from registry.trust import Admitted
+from serve.admission import Admission
+from serve.app import create_app
+from serve.engines import Supervisor
+from serve.settings import ServeSettings
+
+BACKLOG = 2048
+
+
+class ServeError(UserError):
+    """The server cannot start here."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn without signal handlers of its own: ``run`` decides what a signal means."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve the plan until SIGTERM or SIGINT. Raises UserError where it cannot."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening(settings.host, settings.port))
+        ledger = Ledger(settings.house.ledger_url)
+        stack.callback(ledger.close)
+        admission = Admission(settings.house, ledger.revoked)
+        admitted = {
+            plan.name: admission.admit(plan.name, plan.checkpoint)
+            for plan in settings.plan.variants
+        }
+        note_plan(ledger, settings, admitted)
+        uvloop.run(_run(settings, listener, ledger, admission, admitted))
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound to the address. Raises ServeError where somebody else has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ServeError(
+                    f"port {port} on {host} is in use; stop what listens there, or choose "
+                    "another with --port"
+                ) from error
+            raise ServeError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        yield listener
+
+
+def note_plan(ledger: Ledger, settings: ServeSettings, admitted: Mapping[str, Admitted]) -> None:
+    """Write into the ledger what is served, so that every answer's record leads somewhere."""
+    plan = settings.plan
+    for variant in plan.variants:
+        ledger.record_checkpoint(admitted[variant.name].manifest, str(variant.checkpoint))
+    if plan.experiment is not None:
+        arms = {
+            variant.name: {
+                "checkpoint": admitted[variant.name].manifest.weights_digest,
+                "weight": variant.weight,
+            }
+            for variant in plan.variants
+        }
+        body = {"model_name": plan.model_name, "salt": plan.salt, "variants": arms}
+        ledger.record_experiment(plan.experiment, body)
+
+
+async def _run(
+    settings: ServeSettings,
+    listener: socket.socket,
+    ledger: Ledger,
+    admission: Admission,
+    admitted: Mapping[str, Admitted],
+) -> None:
+    series = Series(CollectorRegistry())
+    engines = Supervisor(settings, admission, admitted, series, environ=os.environ)
+    app = create_app(settings, engines, ledger, series)
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+    )
+    server = Server(config)
+
+    def stop() -> None:
+        app.drain()
+        if server.should_exit:
+            server.force_exit = True
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    announcer = asyncio.create_task(_announce(settings, engines, admitted, listener))
+    engines.failure.add_done_callback(lambda _: stop())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcer.cancel()
+        await engines.stop()
+    if engines.failure.done():
+        raise engines.failure.result()
+
+
+async def _announce(
+    settings: ServeSettings,
+    engines: Supervisor,
+    admitted: Mapping[str, Admitted],
+    listener: socket.socket,
+) -> None:
+    """Say what is starting, and once it all answers, where."""
+    host, port = listener.getsockname()[:2]
+    plan = settings.plan
+    for variant in plan.variants:
+        manifest = admitted[variant.name].manifest
+        print(
+            f"starting {variant.name}: {manifest.name} ({short(manifest.weights_digest)}), "
+            f"weight {variant.weight:g}, log {settings.logs / f'engine-{variant.name}.log'}",
+            flush=True,
+        )
+    while not all(one.state == "up" for one in engines.upstreams.values()):
+        await asyncio.sleep(0.2)
+    print(
+        f"serving {plan.model_name} on http://{host}:{port}/v1 "
+        f"({', '.join(engines.upstreams)}); Ctrl-C stops",
+        flush=True,
+    )
