@@ -74,8 +74,9 @@ def _row(f: Finding, y: float) -> list[str]:
     parts.append(
         f'<line x1="{_x(low):.1f}" x2="{_x(high):.1f}" y1="{y:.1f}" y2="{y:.1f}" '
         f'stroke="{colour}" stroke-width="2"/>'
-        f'<circle cx="{_x(middle):.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>'
     )
+    if LOWEST <= middle <= HIGHEST:
+        parts.append(f'<circle cx="{_x(middle):.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>')
     for value, edge, way in ((low, LOWEST, 1), (high, HIGHEST, -1)):
         if (value - edge) * way < 0 or (value == edge):
             x = _x(edge)

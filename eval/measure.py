@@ -94,11 +94,7 @@ class _Session:
         check = self.checks.get(entry.check)
         if check is None:
             raise MeasureError(describe_unknown("check", entry.check, dict(self.checks)))
-        paths = config_paths(entry.config)
-        config = entry.config.model_dump(mode="json", exclude=set(paths) | _unset(entry.config))
-        digest = config_digest(
-            check.name, config, {field: self._hash(paths[field], entry) for field in paths}
-        )
+        config, digest = entry_digest(entry, self._hash)
         stored = self.store.load(check.name, self.weights_digest, digest)
         if stored is not None:
             return stored
@@ -119,16 +115,29 @@ class _Session:
         self.store.save(evidence)
         return evidence
 
-    def _hash(self, path: Path, entry: PolicyEntry) -> str:
+    def _hash(self, path: Path) -> str:
         if path not in self.hashes:
-            try:
-                self.hashes[path] = file_sha256(path)
-            except OSError as error:
-                raise MeasureError(
-                    f"entry {entry.name}: {path} cannot be read ({error.strerror}); "
-                    "check the policy's config"
-                ) from error
+            self.hashes[path] = file_sha256(path)
         return self.hashes[path]
+
+
+def entry_digest(
+    entry: PolicyEntry, hash_file: Callable[[Path], str] = file_sha256
+) -> tuple[dict[str, Any], str]:
+    """An entry's configuration as stored, without its paths, and the digest over it and them.
+
+    Raises MeasureError where a file cannot be read.
+    """
+    paths = config_paths(entry.config)
+    config = entry.config.model_dump(mode="json", exclude=set(paths) | _unset(entry.config))
+    try:
+        inputs = {field: hash_file(path) for field, path in paths.items()}
+    except OSError as error:
+        raise MeasureError(
+            f"entry {entry.name}: {error.filename} cannot be read ({error.strerror}); "
+            "check the policy's config"
+        ) from error
+    return config, config_digest(entry.check, config, inputs)
 
 
 def config_paths(config: BaseModel) -> dict[str, Path]:

@@ -9,11 +9,15 @@ limit gets the lower bound p_margin + p_limit - 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from eval.compare import MIN_CLUSTERS_FOR_T, MIN_DOCUMENTS, WIDENED_DOCUMENTS, own, pair_up, paired
+from eval.checks import Check
+from eval.compare import MIN_CLUSTERS_FOR_T, MIN_DOCUMENTS, WIDENED_DOCUMENTS
+from eval.measure import MeasureError, entry_digest
 from eval.policy import Entry, Policy
+from eval.policy_yaml import PolicyError
+from eval.spread import Spread, spread_of
 from eval.stats import (
     num_for_zero_harm,
     power_limit_binary,
@@ -21,10 +25,9 @@ from eval.stats import (
     power_tango,
     smallest_margin,
     sparse_interval,
-    tango_interval,
 )
-from registry.evidence import Evidence
-from registry.records import Record
+from registry.evidence import Evidence, EvidenceStore
+from registry.records import Record, describe_unknown
 
 MOST_ITEMS = 1_000_000
 
@@ -135,79 +138,50 @@ def plan(
     )
 
 
-class _Spread(Record):
-    """What the power of one entry is computed from, and where it comes from."""
+def plan_policy(
+    policy: Policy,
+    checks: Sequence[Check],
+    store: EvidenceStore,
+    baseline_digest: str | None,
+    *,
+    earlier_digest: str | None = None,
+) -> Plan:
+    """``plan`` with the items counted from the data and the evidence that ``store`` has.
 
-    difference: float
-    design_effect: float = 1.0
-    discordance: float | None = None
-    sd: float | None = None
-    value: float | None = None
-    value_sd: float | None = None
-    said: str
-
-
-def _spread(entry: Entry, baseline: Evidence | None, earlier: Evidence | None) -> _Spread:
-    assumed = entry.rule.assumed
-    found: dict[str, float | None] = {
-        "discordance": None, "sd": None, "value": None, "value_sd": None, "design_effect": None
-    }  # fmt: skip
-    sources: dict[str, str] = {}
-
-    def settle(name: str, value: float | None, source: str) -> None:
-        if found[name] is None and value is not None:
-            found[name], sources[name] = value, source
-
-    is_binary = entry.row.kind in {"binary", "rare_harm"}
-    if baseline is not None and baseline.items:
-        n = len(baseline.items)
-        alone = own(entry.row, baseline.items, alpha=0.025)
-        settle("value", alone.estimate, "measured")
-        spread = (alone.high - alone.low) / 2 / 1.96 * math.sqrt(n)
-        if not is_binary and math.isfinite(spread) and spread > 0:
-            settle("value_sd", spread, "measured")
-        if earlier is not None and {i.key for i in earlier.items} == {
-            i.key for i in baseline.items
-        }:
-            pairs = pair_up(entry.row, earlier.items, baseline.items)
-            reading = paired(entry.row, pairs, alpha=0.025)
-            if is_binary:
-                lost = sum(p.candidate < p.baseline for p in pairs)
-                won = sum(p.candidate > p.baseline for p in pairs)
-                if lost + won:
-                    settle("discordance", (lost + won) / n, "measured")
-                    low, high = tango_interval(lost, won, n)
-                    effect = ((reading.high - reading.low) / (high - low)) ** 2
-                    settle("design_effect", max(1.0, effect), "measured")
-            else:
-                sd = (reading.high - reading.low) / 2 / 1.96 * math.sqrt(n)
-                settle("design_effect", 1.0, "measured in sd")
-                settle("sd", sd if math.isfinite(sd) and sd > 0 else None, "measured")
-    if assumed is not None:
-        for name in found:
-            settle(name, getattr(assumed, name), "assumed")
-    value, value_sd = found["value"], found["value_sd"]
-    if is_binary and value is not None and 0 < value < 1:
-        settle("discordance", 2 * value * (1 - value), "as if independent")
-    if value_sd is not None:
-        settle("sd", math.sqrt(2) * value_sd, "as if independent")
-    effect = found.pop("design_effect") or 1.0
-    said = [f"{name} {value:.3g} ({sources[name]})" for name, value in found.items() if value]
-    if effect != 1:
-        said.append(f"design effect {effect:.3g} ({sources['design_effect']})")
-    return _Spread(
-        difference=assumed.difference if assumed else 0.0,
-        design_effect=effect,
-        said=", ".join(said),
-        **found,
+    ``checks`` are those the policy was loaded with. An entry whose data or evidence is
+    not there yet is planned from what the policy assumes.
+    """
+    known = {check.name for check in checks}
+    for entry in policy.entries:
+        if entry.check not in known:
+            raise PolicyError(describe_unknown("check", entry.check, sorted(known)))
+    return plan(
+        policy,
+        count_items(policy),
+        _stored(policy, store, baseline_digest),
+        _stored(policy, store, earlier_digest),
     )
+
+
+def _stored(policy: Policy, store: EvidenceStore, digest: str | None) -> dict[str, Evidence]:
+    """What was already measured of one checkpoint, by entry name."""
+    found = {}
+    for entry in policy.entries if digest is not None else ():
+        try:
+            _, key = entry_digest(entry)
+        except MeasureError:
+            continue
+        evidence = store.load(entry.check, digest or "", key)
+        if evidence is not None:
+            found[entry.name] = evidence
+    return found
 
 
 def _row(
     entry: Entry, n: int, baseline: Evidence | None, earlier: Evidence | None, target: float
 ) -> PlanRow:
     rule = entry.rule
-    spread = _spread(entry, baseline, earlier)
+    spread = spread_of(entry, baseline, earlier)
     refused = _refused(entry, n)
     power_margin = power_limit = power = n_needed = None
     if n > 0:
@@ -233,7 +207,7 @@ def _row(
     )
 
 
-def _power(entry: Entry, spread: _Spread, n: int) -> float | None:
+def _power(entry: Entry, spread: Spread, n: int) -> float | None:
     """Of the whole entry; None where a part of it has nothing to be computed from."""
     parts = []
     if entry.rule.margin is not None:
@@ -246,7 +220,7 @@ def _power(entry: Entry, spread: _Spread, n: int) -> float | None:
     return max(0.0, sum(known) - (len(known) - 1))
 
 
-def _power_margin(entry: Entry, spread: _Spread, n: int) -> float | None:
+def _power_margin(entry: Entry, spread: Spread, n: int) -> float | None:
     margin, alpha = entry.rule.margin, entry.rule.alpha
     if margin is None:
         return None
@@ -268,7 +242,7 @@ def _power_margin(entry: Entry, spread: _Spread, n: int) -> float | None:
     return _power_of_mean(entry, n, margin, spread.sd, spread.difference)
 
 
-def _power_limit(entry: Entry, spread: _Spread, n: int) -> float | None:
+def _power_limit(entry: Entry, spread: Spread, n: int) -> float | None:
     limit, value = entry.rule.limit, spread.value
     if limit is None or value is None:
         return None

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.checks import CHECKS, Check, Kind, Measured
 from eval.gate import Entry, Policy, Rule, load_policy
-from eval.plan import count_items, plan, render_plan
+from eval.measure import entry_digest
+from eval.plan import count_items, plan, plan_policy, render_plan
 from eval.policy import BUILT_IN, Written
 from eval.stats import num_for_paired_binary, power_limit_binary, power_tango
-from registry.evidence import Evidence, Item, ModelFacts
+from registry.evidence import Evidence, EvidenceStore, Item, ModelFacts
 
 BOUNDS: dict[Kind, tuple[float | None, float | None]] = {
     "binary": (0, 1), "numeric": (0, 1), "bits_per_byte": (0, None), "rare_harm": (0, 1),
@@ -222,3 +223,24 @@ def test_shipped_policies_promise_a_power_of_95_percent(
     assert made.power is not None
     assert made.power >= 0.95
     assert all(row.power is not None for row in made.rows)
+
+
+def test_the_stores_evidence_of_the_champion_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}\n" * 100)
+    one = entry(margin=0.2, limit={"min": 0.4}, settings=Settings(data=file))
+    config, digest = entry_digest(one)
+    store = EvidenceStore(tmp_path / "evidence")
+    champion = evidence([1.0, 0.0] * 50, "sha256:champion")
+    store.save(champion.model_copy(update={"config": config, "config_digest": digest}))
+    measured = plan_policy(policy(one), (one.row,), store, "sha256:champion")
+    assert measured.rows[0].n == 100
+    assert measured.rows[0].note == "value 0.5 (measured), discordance 0.5 (as if independent)"
+    unknown = plan_policy(policy(one), (one.row,), store, "sha256:other")
+    assert unknown.rows[0].note == "nothing assumed, nothing measured"
+
+
+def test_a_champion_without_one_harm_does_not_make_harm_impossible() -> None:
+    one = entry("rare_harm", limit={"max": 0.05}, assumed={"value": 0.01})
+    (row,) = plan(policy(one), {"check": 200}, {"check": evidence([0.0] * 200)}).rows
+    assert row.assumptions == "value 0.01 (assumed)"
