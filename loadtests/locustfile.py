@@ -58,7 +58,8 @@ class Shopper(User):  # type: ignore[misc]  # locust is not typed
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.options = environment.parsed_options
-        self.rng = random.Random(f"{self.options.seed}-{next(USER_NUMBERS)}")
+        worker = getattr(environment.runner, "worker_index", 0)  # workers share no people
+        self.rng = random.Random(f"{self.options.seed}-{worker}-{next(USER_NUMBERS)}")
         self.session = requests.Session()
         self.pool = Pool()
         self.next_due = time.perf_counter()

@@ -22,7 +22,7 @@ from monitoring.queries import (
     label_names,
     series_names,
 )
-from monitoring.series import Series
+from monitoring.series import FAILURE_REASONS, REJECTION_REASONS, Series
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -152,3 +152,12 @@ def test_every_alert_says_how_bad_it_is_and_where_its_runbook_entry_stands():
                 assert anchor == rule["alert"].lower()
                 headings = re.findall(r"^## (\w+)$", (ROOT / path).read_text(), re.MULTILINE)
                 assert rule["alert"] in headings
+
+
+def test_serving_uses_only_reasons_that_are_declared():
+    used = {
+        reason
+        for path in (ROOT / "serve").glob("*.py")
+        for reason in re.findall(r'\breason="(\w+)"', path.read_text())
+    }
+    assert used <= {*REJECTION_REASONS, *FAILURE_REASONS}
