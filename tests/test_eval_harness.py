@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,20 +26,10 @@ def runner(tiny_checkpoint: Path) -> TorchRunner:
     return TorchRunner(tiny_checkpoint)
 
 
-WORDS = [
-    "red",
-    "green",
-    "blue",
-    "small",
-    "large",
-    "quick",
-    "slow",
-    "warm",
-    "cold",
-    "bright",
-    "dark",
+WORDS = (
+    "red", "green", "blue", "small", "large", "quick", "slow", "warm", "cold", "bright", "dark",
     "plain",
-]
+)  # fmt: skip
 
 
 def choice_rows(num: int) -> list[dict[str, Any]]:
@@ -245,7 +234,7 @@ def test_no_cache_is_written_anywhere(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HF_HOME", str(cache))
     benchmark(FakeRunner(), BenchmarkConfig(data=write(tmp_path / "q.jsonl", choice_rows(3))))
     assert not cache.exists()
-    assert sorted(os.listdir(tmp_path)) == ["q.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["q.jsonl"]
 
 
 def test_nan_logits_raise_where_lm_eval_would_count_choice_0_as_right(
