@@ -201,12 +201,12 @@ class Ledger(Traffic):
             return number
 
     def verdicts(self, candidate_digest: str) -> list[VerdictRow]:
-        """Newest first."""
+        """In the order of recording: the last one is the newest, and the one that holds."""
         table = tables.verdicts
         query = (
             sa.select(table.c.id, table.c.body, table.c.envelope_digest)
             .where(table.c.candidate_digest == candidate_digest)
-            .order_by(table.c.id.desc())
+            .order_by(table.c.id)
         )
         return [
             VerdictRow(row.id, Verdict.model_validate(row.body), row.envelope_digest)

@@ -63,11 +63,10 @@ class TrustedPolicy(Record):
 
 @dataclass(frozen=True)
 class Trust:
-    """Public keys by key id, policy names by digest, and the folder they were read from."""
+    """Public keys by key id, and policy names by digest."""
 
     keys: Mapping[str, PublicKey]
     policies: Mapping[str, str]
-    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def load_trust(home: Home) -> Trust:
         except ValidationError as error:
             raise HallmarkError(f"{path}: {first_problem(error)}; mend or remove it") from error
         policies[policy.digest] = policy.name
-    return Trust(keys, policies, folder)
+    return Trust(keys, policies)
 
 
 def trust_key(home: Home, pem: bytes, name: str) -> str:
@@ -156,8 +155,8 @@ def admit(folder: Path, trust: Trust, revoked: Container[str]) -> Admitted:
         return _judge(folder, manifest, trust, revoked)
     except HallmarkError as error:
         advice = f"run `hallmark gate {shlex.quote(str(folder))} --against champion`"
-        if isinstance(error, ForeignSignature) and trust.folder is not None:
-            advice += f", or put the signer's public key into {trust.folder / 'keys'}"
+        if isinstance(error, ForeignSignature):
+            advice += ", or if you trust its signer `hallmark trust key PUBLIC.pem --name NAME`"
         raise HallmarkError(
             f"{manifest.name} ({short(manifest.weights_digest)}) is not admitted: {error}; {advice}"
         ) from error
@@ -211,7 +210,7 @@ def _allowed_policy(statement: Statement, trust: Trust) -> str:
         )
         raise HallmarkError(
             f"it passed the policy {name} ({short(digest)}), which is not allowed here; "
-            f"allowed: {allowed or 'none'}"
+            f"allowed: {allowed or 'none'}; if it is good enough `hallmark trust policy`, or"
         )
     return digest
 

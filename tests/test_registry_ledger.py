@@ -433,10 +433,19 @@ def test_a_verdict_is_recorded_once_and_later_gets_its_hallmark(
     assert ledger.record_verdict(passed, None) == second
     rows = ledger.verdicts(candidate)
     assert [(row.id, row.verdict, row.envelope_digest) for row in rows] == [
-        (second, passed, digest_of("envelope")),
         (first, failed, None),
+        (second, passed, digest_of("envelope")),
     ]
-    assert rows[0].verdict.digest == passed.digest
+    assert rows[-1].verdict.digest == passed.digest
+
+
+def test_the_last_verdict_is_the_newest_so_that_a_later_failure_holds(
+    ledger: Ledger, passing_verdict: Callable[..., Verdict]
+) -> None:
+    candidate = digest_of("a")
+    ledger.record_verdict(passing_verdict(candidate), digest_of("envelope"))
+    ledger.record_verdict(passing_verdict(candidate, Status.FAIL), None)
+    assert ledger.verdicts(candidate)[-1].verdict.status is Status.FAIL
 
 
 # Aliases

@@ -138,7 +138,7 @@ def test_a_hallmark_without_signatures_is_refused(hallmarked: Path, home: Home) 
     assert "signed by nobody, which is no trusted key" in refusal(hallmarked, home)
 
 
-def test_a_foreign_signature_is_refused_with_where_to_put_its_key(
+def test_a_foreign_signature_is_refused_with_how_to_trust_its_key(
     checkpoint: Path, home: Home, stamp: Callable, tmp_path: Path
 ) -> None:
     foreign = SigningKey.generate(tmp_path / "foreign.pem")
@@ -147,8 +147,8 @@ def test_a_foreign_signature_is_refused_with_where_to_put_its_key(
     message = refusal(checkpoint, home)
     assert f"signed by {foreign.key_id[:12]}, which is no trusted key" in message
     assert f"trusted: {ours.key_id[:12]};" in message
-    assert message.endswith(f"or put the signer's public key into {home.root / 'trust' / 'keys'}")
-    (home.root / "trust" / "keys" / "colleague.pem").write_bytes(foreign.public_pem)
+    assert message.endswith("if you trust its signer `hallmark trust key PUBLIC.pem --name NAME`")
+    trust_key(home, foreign.public_pem, "colleague")
     assert admit(checkpoint, load_trust(home), frozenset()).key_id == foreign.key_id
 
 
@@ -243,7 +243,7 @@ def test_bad_names_keys_and_digests_are_not_trusted(home: Home, tmp_path: Path) 
         trust_key(home, (tmp_path / "a.pem").read_bytes(), "ci")
     with pytest.raises(HallmarkError, match="policy strict: digest"):
         trust_policy(home, "md5:0", "strict")
-    assert load_trust(home) == Trust({}, {}, home.root / "trust")
+    assert load_trust(home) == Trust({}, {})
 
 
 @pytest.mark.parametrize("name", ["keys/ci.pem", "policies/strict.json"])
