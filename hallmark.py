@@ -392,6 +392,7 @@ def main(arguments: list[str] | None = None) -> int:
         "DO_NOT_TRACK": "1",
         "RAGAS_DO_NOT_TRACK": "true",
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",  # one progress bar is enough, and it is ours
     }.items():
         os.environ.setdefault(name, value)
     try:

@@ -26,13 +26,15 @@ from commands.journey import (
     Trained,
     gate_stage,
     is_checkpoint,
+    refuse_failures,
     refused,
+    said,
     served,
     train_stage,
 )
 from commands.session import Session, table
 from commands.stages import Outputs, Stages
-from commands.users import visit
+from commands.users import rule_reaction, visit
 from eval.runner import Sampling, open_runner
 from eval.stats import win_rate
 from registry.checkpoint import Lineage, publish
@@ -152,20 +154,20 @@ def ab_test(stages: Stages, variants: dict[str, Trained], port: int) -> Path:
             session.progress("simulated users ask and react", "requests") as progress,
         ):
             visits = asyncio.run(
-                visit(url, MODEL, questions, num_users=USERS, seed=7, progress=progress)
+                visit(
+                    url,
+                    MODEL,
+                    questions,
+                    rule_reaction(VISITS, seed=7),
+                    num_users=USERS,
+                    progress=progress,
+                )
             )
-        if visits.failed:
-            raise JourneyError(
-                f"{visits.failed} of {visits.requests} requests failed; "
-                f"see {session.home.root / 'serve.log'}"
-            )
+        refuse_failures(session, visits)
         result = feedback_command.experiment(session, experiment)
         feedback_command.show(session, experiment, result)
         feedback_command.export(session, folder, experiment=experiment, json=False)
-        note = (
-            f"{visits.requests} requests, {visits.thumbs_up} up, {visits.thumbs_down} down, "
-            f"{visits.edits} edits; {result.decision}"
-        )
+        note = f"{said(visits)}; {result.decision}"
         files = {path.name: file_sha256(path) for path in folder.glob("*.jsonl")}
         return {"note": note, "files": files}
 

@@ -18,6 +18,7 @@ from commands import gate as gating
 from commands.session import Session
 from commands.stages import Outputs, Stages
 from commands.train import train, trained
+from commands.users import Visits
 from registry.checkpoint import CheckpointError, read_manifest
 from registry.records import UserError, digest_of, short
 from registry.verdict import Status
@@ -224,3 +225,17 @@ def refused(session: Session, *arguments: str) -> str:
         raise JourneyError(f"hallmark {' '.join(arguments)} should have been refused, and was not")
     lines = outcome.stderr.strip().splitlines()
     return lines[-1] if lines else f"exit code {outcome.returncode}"
+
+
+def refuse_failures(session: Session, visits: Visits) -> None:
+    if visits.failures:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in visits.failures.items())
+        raise JourneyError(
+            f"of {visits.requests} requests failed: {kinds}; see {session.home.root / 'serve.log'}"
+        )
+
+
+def said(visits: Visits) -> str:
+    """`320 requests, 101 thumb up, 140 edit`: what users did."""
+    kinds = [f"{count} {kind}" for kind, count in sorted(visits.feedback.items())]
+    return ", ".join([f"{visits.requests} requests", *kinds])
