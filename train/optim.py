@@ -95,7 +95,8 @@ class MuonAdamW:
         with torch.no_grad():
             for names in self._matrix_groups:
                 self._muon(names, self.recipe.muon_rate * scale)
-            self._adamw(self.recipe.adam_rate * scale)
+            if self._adam:
+                self._adamw(self.recipe.adam_rate * scale)
         for parameter in self._parameters.values():
             parameter.grad = None
         return norm
