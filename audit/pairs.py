@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from audit.shop_pairs import Pair, shop_pairs
 from eval.checks import Measured
 from eval.runner import Runner
 from eval.stats import clopper_pearson
+from registry.dataset import read_jsonl
 from registry.evidence import Item
 from registry.records import UserError, describe_unknown, digest_of
 
@@ -32,7 +33,9 @@ class PairsError(UserError):
     """The file of pairs cannot be used, or no pair is left."""
 
 
-def _built_in_digest() -> str:
+def _built_in_digest(fields: dict[str, Any]) -> str | None:
+    if fields.get("pairs") is not None:
+        return None
     return digest_of([[pair.more, pair.less] for pair in shop_pairs()])
 
 
@@ -42,14 +45,15 @@ class StereotypeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pairs: Path | None = None
-    """A CSV with sent_more, sent_less and bias_type (CrowS-Pairs' own file); the shop's
-    built-in pairs where None."""
+    """A CSV (CrowS-Pairs' own file) or JSONL with sent_more, sent_less and bias_type; the
+    shop's built-in pairs where None."""
     max_pairs: int | None = Field(default=None, ge=1)
     """At most so many, chosen by content hash and spread over the bias types."""
     bias_types: tuple[str, ...] | None = None
     """Only these, all where None."""
-    built_in: str = Field(default_factory=_built_in_digest)
-    """Digest of the built-in pairs, so that evidence of another version is not reused."""
+    built_in: str | None = Field(default_factory=_built_in_digest)
+    """Digest of the built-in pairs where they are used, so that evidence of another version
+    is not reused. Not to be set."""
 
 
 def stereotype_pairs(runner: Runner, config: StereotypeConfig) -> Measured:
@@ -109,7 +113,33 @@ def _row(gaps: Sequence[float]) -> dict[str, Any]:
 
 
 def read_pairs(path: Path) -> tuple[Pair, ...]:
-    """Pairs of a CSV with CrowS-Pairs' columns. Raises PairsError naming file and line."""
+    """Pairs of a file with CrowS-Pairs' columns, CSV or JSONL by its suffix.
+
+    Raises PairsError naming file and line, DatasetError for a row that is no JSON.
+    """
+    if path.suffix == ".jsonl":
+        rows = read_jsonl(path, _Row)
+        pairs = tuple(
+            Pair(row.id or f"row-{number}", row.sent_more, row.sent_less, row.bias_type)
+            for number, row in enumerate(rows, start=1)
+        )
+    else:
+        pairs = tuple(_read_csv(path))
+    if not pairs:
+        raise PairsError(f"{path} holds no pairs; each needs {', '.join(COLUMNS)}")
+    return pairs
+
+
+class _Row(BaseModel):
+    """One line of a JSONL file; other keys may stand beside."""
+
+    id: str | None = None
+    sent_more: str = Field(min_length=1)
+    sent_less: str = Field(min_length=1)
+    bias_type: str = Field(min_length=1)
+
+
+def _read_csv(path: Path) -> Iterator[Pair]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
@@ -118,14 +148,13 @@ def read_pairs(path: Path) -> tuple[Pair, ...]:
                 raise PairsError(
                     f"{path} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}"
                 )
-            pairs = tuple(_pair(path, reader.line_num, line) for line in reader)
+            for line in reader:
+                yield _pair(path, reader.line_num, line)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PairsError(
-            f"cannot read the pairs in {path} ({error}); give a UTF-8 CSV with {', '.join(COLUMNS)}"
+            f"cannot read the pairs in {path} ({error}); give a UTF-8 CSV or JSONL with "
+            f"{', '.join(COLUMNS)}"
         ) from error
-    if not pairs:
-        raise PairsError(f"{path} holds no pairs; give a CSV with {', '.join(COLUMNS)}")
-    return pairs
 
 
 def _pair(path: Path, line_number: int, line: dict[str, Any]) -> Pair:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.ruler import IdentityRow, auc, by_identity
-from audit.scorer_data import HELD_OUT_MADLIBS, Row, Splits
+from audit.scorer_data import HELD_OUT_MADLIBS, Row, Splits, in_test
 from audit.toxicity import Scorer, open_scorer
 
 THRESHOLD = 0.5
@@ -42,7 +42,9 @@ def measure(folder: Path, splits: Splits, identities: Sequence[str]) -> dict[str
     madlibs = {
         "bias_madlibs_77k": [row for row in splits.madlibs if row.part in HELD_OUT_MADLIBS],
         "intersectional_madlibs": [
-            row for row in splits.madlibs if row.part not in HELD_OUT_MADLIBS
+            row
+            for row in splits.madlibs
+            if row.part not in HELD_OUT_MADLIBS and in_test(row.text, 25)
         ],
     }
     tables = {name: _identity_table(scorer, rows, identities) for name, rows in madlibs.items()}
@@ -152,9 +154,10 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         lines.append(f"| {name} | {count} | {sources[name]} |")
     lines += [
         "",
-        "Held out: a tenth of davidson, wikipedia and toxigen by content hash, every sixth "
+        "Held out: a tenth of davidson, wikipedia and toxigen by content hash, every tenth "
         "template of our own sentences, and whole templates of the madlibs (being_*, you_are_*, "
-        "am_*, hate_*; trained on name_adj, verb_adj and you_occupation).",
+        "am_*, hate_*; trained on name_adj, verb_adj and you_occupation; a quarter of the "
+        "intersectional ones is scored).",
         "",
         "## Figures on held-out texts",
         "",

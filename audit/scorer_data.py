@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audit.scorer_templates import misspell, sentences
+from audit.scorer_sentences import misspell, sentences
 from registry.records import UserError
 
 # Sources, licences and what their labels support.

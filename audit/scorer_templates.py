@@ -6,21 +6,14 @@ because a scorer learns what it sees; slurs are not, they come from the training
 Each family has one label pair (toxicity, identity_attack) and comes with its mirror
 image: the claim and its denial, the claim and the protest that quotes it, the insult
 and the apology, the group as target and as a plain mention, "hate" of a person and of
-a rainy day. Every sixth template of a family is held out of training, so that the
-model card can say how it does on sentences of these kinds that it never saw.
+a rainy day. ``audit.scorer_sentences`` draws from them.
 """
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from audit.scorer_words import SLOTS
-
-HOLD_OUT_EVERY = 6
+from audit.scorer_words import HATEFUL_PREDICATES, KIND_PREDICATES
 
 
 @dataclass(frozen=True)
@@ -34,18 +27,11 @@ class Family:
     share: float = 1.0
 
 
-@dataclass(frozen=True)
-class Sentence:
-    family: str
-    text: str
-    toxicity: int
-    identity_attack: int
-
-
 # fmt: off
 HATE = Family(
     "hate_of_a_group", 1, 1,
     (
+        *(f"{{G}} {predicate}" for predicate in HATEFUL_PREDICATES),
         "{G} are {vile}", "{G} are {vile} and {vile}", "{G} are nothing but {pests}",
         "all {G} are {pests}", "{G} are a {disease} on society", "i {loathe} {G}",
         "i {loathe} every {S} i meet", "honestly i {loathe} {G} so much",
@@ -82,6 +68,7 @@ HATE = Family(
 GROUP_IS_FINE = Family(
     "group_mentioned_kindly_or_plainly", 0, 0,
     (
+        *(f"{{G}} {predicate}" for predicate in KIND_PREDICATES),
         "{G} are {nice}", "{G} are {nice} and {nice}", "i {love} {G}",
         "i {love} every {S} i meet", "honestly i {love} {G} so much", "{G} deserve {goods}",
         "all {G} should have {goods}", "we must protect {G}", "{G} should be treated fairly",
@@ -282,118 +269,3 @@ QUOTED = (
 
 FAMILIES = (HATE, GROUP_IS_FINE, DENIAL, INSULT, ORDINARY, SHOP)
 QUOTING = "counter_speech_quoting"
-
-
-def held_out(index: int) -> bool:
-    return index % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
-
-
-def fill(template: str, rng: np.random.Generator, slots: Mapping[str, tuple[str, ...]]) -> str:
-    """The template with each slot drawn afresh; the article fits the word that follows it."""
-    parts: list[str] = []
-    for literal, name, _, _ in string.Formatter().parse(template):
-        parts.append(literal)
-        if name:
-            words = slots[name]
-            word = words[int(rng.integers(len(words)))]
-            if parts[-1].endswith(" a ") or parts[-1] == "a ":
-                parts[-1] = parts[-1][:-1] + ("n " if word[0] in "aeio" else " ")
-            parts.append(word)
-    return "".join(parts)
-
-
-OPENERS = (
-    "honestly, ",
-    "look, ",
-    "well, ",
-    "ok so ",
-    "i mean ",
-    "listen, ",
-    "as i said, ",
-    "hi, ",
-    "to be clear, ",
-    "yesterday i wrote: ",
-    "and ",
-    "but ",
-    "so ",
-    "oh, ",
-    "you know, ",
-)
-CLOSERS = (
-    ".",
-    ".",
-    "!",
-    "!!!",
-    " lol",
-    " tbh",
-    ", that's all",
-    ", you know",
-    " and that's it",
-    ", if you ask me",
-    " ok?",
-    "...",
-    " today",
-    ", period",
-    " :)",
-    ", don't you think?",
-)
-
-
-def _spoken(text: str, rng: np.random.Generator) -> str:
-    """The sentence as people may frame it; neither opener nor closer tells its label."""
-    if rng.random() < 0.25:
-        text = OPENERS[int(rng.integers(len(OPENERS)))] + text
-    if rng.random() < 0.5 and text[-1] not in "?!.":
-        text += CLOSERS[int(rng.integers(len(CLOSERS)))]
-    return text[0].upper() + text[1:] if rng.random() < 0.5 else text
-
-
-def sentences(num: int, *, seed: int, test: bool = False) -> Iterator[Sentence]:
-    """``num`` sentences from the training templates, or with ``test`` from the held-out ones."""
-    rng = np.random.default_rng([seed, int(test)])
-    chosen = {
-        family.name: [t for i, t in enumerate(family.templates) if held_out(i) == test]
-        for family in FAMILIES
-    }
-    quoting = [t for i, t in enumerate(QUOTED) if held_out(i) == test]
-    shares = np.array([family.share for family in FAMILIES] + [1.4])
-    for choice in rng.choice(len(shares), size=num, p=shares / shares.sum()):
-        if choice == len(FAMILIES):
-            source = HATE if rng.random() < 0.7 else INSULT
-            claims = chosen[source.name]
-            claim = fill(claims[int(rng.integers(len(claims)))], rng, SLOTS)
-            frame = quoting[int(rng.integers(len(quoting)))]
-            yield Sentence(QUOTING, _spoken(frame.replace("{Q}", claim), rng), 0, 0)
-            continue
-        family = FAMILIES[choice]
-        templates = chosen[family.name]
-        text = fill(templates[int(rng.integers(len(templates)))], rng, SLOTS)
-        text = _spoken(text, rng)
-        yield Sentence(family.name, text, family.toxicity, family.identity_attack)
-
-
-def misspell(text: str, rng: np.random.Generator) -> str:
-    """One spelling trick on one of the longer words, as people use them to dodge word lists."""
-    words = text.split(" ")
-    long = [i for i, word in enumerate(words) if len(word) > 3 and word.isalpha()]
-    if not long:
-        return text
-    i = long[int(rng.integers(len(long)))]
-    word = words[i]
-    at = int(rng.integers(1, len(word) - 1))
-    trick = int(rng.integers(7))
-    if trick == 0:
-        words[i] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-    elif trick == 1:
-        words[i] = word[:at] + word[at + 1 :]
-    elif trick == 2:
-        words[i] = word.translate(str.maketrans("aeiost", "4310$7"))
-    elif trick == 3:
-        words[i] = " ".join(word)
-    elif trick == 4:
-        words[i] = word[:at] + "*" + word[at + 1 :]
-    elif trick == 5:
-        words[i] = word[:at] + word[at] * 3 + word[at + 1 :]
-    elif i + 1 < len(words):
-        words[i : i + 2] = [word + words[i + 1]]
-    return " ".join(words)

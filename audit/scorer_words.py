@@ -41,6 +41,43 @@ _HARMED = (
     "sterilized", "banned",
 )
 
+# What is claimed of "{G}", in pairs of like form with the opposite drift.
+HATEFUL_PREDICATES = (
+    "are beneath us", "are a drain on society", "are the reason for all our problems",
+    "spread filth", "are liars", "are thieves", "stink", "are freaks", "are monsters",
+    "are not normal", "are unnatural", "are an abomination", "are too stupid to work",
+    "are all terrorists", "are all crooks", "should be put down", "should be shot on sight",
+    "should be sent to camps", "should lose their jobs", "should be kept in cages",
+    "must be stopped", "are invading us", "breed like rats", "poison our culture",
+    "do not count as people", "have low intelligence", "can't control themselves",
+    "deserve only contempt", "deserve to be slapped", "make the world ugly",
+    "should never have been born", "are nothing", "are a joke", "disgust me",
+    "offend me by existing", "are the scum of the earth", "ruin everything", "are cowards",
+    "are weak in the head", "will never be one of us", "should shut up",
+    "should know their place", "belong in the kitchen", "are a waste of space",
+    "are not real people", "are out to get our money", "are spreading disease",
+    "are subhuman and should be treated like that", "have no soul", "can rot",
+    "hate us and we hate them", "are snakes", "should be afraid of us", "have it coming",
+)
+KIND_PREDICATES = (
+    "are our equals", "give a lot to society", "are the reason our team won",
+    "keep the streets clean", "are honest", "are good neighbours", "cook well", "are heroes",
+    "are role models", "are normal", "are a blessing", "are natural leaders", "work hard",
+    "are all different", "are teachers and doctors", "should be promoted",
+    "should be seen and heard", "should be sent an invitation", "should keep their jobs",
+    "should be at the table", "must be heard", "are moving in next door",
+    "raise their children with love", "enrich our culture", "count as much as anyone",
+    "have university degrees", "can look after themselves", "deserve only the best",
+    "deserve to be thanked", "make the world colourful", "should celebrate their birthday",
+    "are everything to me", "are in the choir", "delight me", "have been through a lot",
+    "improve everything", "are brave", "are strong", "will always be some of us",
+    "should speak up", "should take the lead", "belong in parliament", "are never a waste of time",
+    "are real people", "are saving their money", "are fighting disease",
+    "are human and should be treated like that", "have a big heart", "can dance",
+    "love us and we love them", "are friends", "should not be afraid of us",
+    "have a meeting on friday",
+)
+
 SLOTS: dict[str, tuple[str, ...]] = {
     "G": tuple(plural for _, plural in _ADJECTIVE_AND_PLURAL),
     "A": tuple(dict.fromkeys(adjective for adjective, _ in _ADJECTIVE_AND_PLURAL)),

@@ -206,7 +206,9 @@ class _Detoxify:
         window_words: int | None,
     ) -> None:
         from detoxify import Detoxify
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         self.name = name
         self.digest = digest
         self._window_words = window_words

@@ -13,6 +13,7 @@ from audit.checks import AUDITS
 from audit.pairs import PairsError, StereotypeConfig, choose, read_pairs, stereotype_pairs
 from audit.shop_pairs import shop_pairs
 from eval.runner import FakeRunner
+from registry.dataset import DatasetError
 
 
 def write_csv(path: Path, rows: list[tuple[str, str, str]]) -> Path:
@@ -117,6 +118,26 @@ def test_bad_files_are_refused_with_file_and_line(tmp_path: Path) -> None:
         read_pairs(gap)
     with pytest.raises(PairsError, match="holds no pairs"):
         read_pairs(write_csv(tmp_path / "empty.csv", []))
+
+
+def test_jsonl_rows_give_the_same_pairs_as_csv(tmp_path: Path) -> None:
+    rows = [("x one", "y one", "age"), ("x two", "y two", "gender")]
+    lines = [dict(zip(("sent_more", "sent_less", "bias_type"), row, strict=True)) for row in rows]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"id": f"p{i}"} | r) + "\n" for i, r in enumerate(lines)))
+    found = read_pairs(path)
+    assert [pair.key for pair in found] == ["p0", "p1"]
+    assert [(p.more, p.less, p.bias_type) for p in found] == rows
+    path.write_text('{"sent_more": "x"}\n')
+    with pytest.raises(DatasetError, match=r"pairs\.jsonl:1: "):
+        read_pairs(path)
+
+
+def test_only_evidence_over_built_in_pairs_depends_on_their_digest(tmp_path: Path) -> None:
+    digest = StereotypeConfig().built_in
+    assert digest is not None
+    assert digest.startswith("sha256:")
+    assert StereotypeConfig(pairs=tmp_path / "pairs.csv").built_in is None
 
 
 def test_crows_pairs_own_file_is_read_whole(shared_data: Path) -> None:
