@@ -87,7 +87,9 @@ def make_datasets(stages: Stages, data: Path) -> dict[str, Made]:
         if missing:
             raise UserError(f"{data} has no {', '.join(missing)}; give the folder with --data")
         one("texts", "public domain, MIT", {"train": public_data.texts(data)})
-        one("dialogues", "CC-BY-SA-4.0, CC-BY-4.0", dialogues(session, data))
+        talk = dialogues(session, data)
+        questions = open_questions(talk["test"])
+        one("dialogues", "CC-BY-SA-4.0, CC-BY-4.0", {**talk, "questions": questions})
         one("wikitext", "CC-BY-SA-3.0", public_data.wikitext(data))
         blimp = public_data.blimp(data, per_paradigm=BLIMP_PER_PARADIGM, seed=0)
         one("blimp", "CC-BY-4.0", {"items": blimp})
@@ -134,17 +136,15 @@ def serve_and_ask(
     stages.run("serve", inputs, work, rooms=ALL_ROOMS)
 
 
-def open_questions(path: Path, num: int) -> list[Conversation]:
-    """The first ``num`` test dialogues, each up to its last user's message."""
+def open_questions(rows: Iterable[Conversation]) -> list[Conversation]:
+    """Dialogues up to their last user's message, the last three messages of each."""
     found = []
-    for row in read_jsonl(path, Conversation):
+    for row in rows:
         messages = list(row.messages)
         while messages and messages[-1].role != "user":
             messages.pop()
         if messages:
             found.append(masked(row.model_copy(update={"messages": tuple(messages[-3:])})))
-        if len(found) == num:
-            break
     return found
 
 
@@ -187,7 +187,10 @@ def loop(session: Session, *, data: Path, port: int) -> int:
     variants = {"tuned": tuned}
     if second["status"] == str(Status.PASS):
         variants["rated"] = rated
-    serve_and_ask(stages, variants, open_questions(talk.folder / "test.jsonl", REQUESTS), port)
+    questions = itertools.islice(
+        read_jsonl(talk.folder / "questions.jsonl", Conversation), REQUESTS
+    )
+    serve_and_ask(stages, variants, list(questions), port)
 
     stages.show()
     columns = ("measure", "fine-tuned", "damaged", "rated")

@@ -77,8 +77,8 @@ class Rule(Record):
     alpha: Annotated[float, Field(gt=0, le=0.25)] = 0.025
     """One-sided error of each bound; .025 is the usual two-sided 95% interval."""
     max_unscored: Annotated[int, Field(ge=0)] = 0
-    """Items without a value that are accepted on either side. They count as the worst
-    value for the candidate and the best for the baseline where the check has bounds."""
+    """Items without a value that are accepted on either side. One without a value on one
+    side only counts as the worst for the candidate or the best for the baseline."""
     reason: Annotated[str, Field(min_length=1)]
     owner: Annotated[str, Field(min_length=1)]
     assumed: Assumed | None = None

@@ -296,11 +296,18 @@ def test_more_unscored_items_than_allowed_are_invalid() -> None:
     assert only(found).reason == "2 of 202 items unscored, 1 allowed; first: item-0: no answer"
 
 
-def test_allowed_unscored_items_count_against_the_candidate() -> None:
-    found = verdict(entry(max_unscored=4), [None, None, *HALF], [1.0, None, *HALF])
-    finding = only(found)
-    assert finding.unscored == 2
-    assert finding.estimate == pytest.approx(-2 / 202)  # both counted as lost
+def test_an_item_unscored_on_one_side_counts_against_the_candidate() -> None:
+    for candidate, baseline in (([None], [1.0]), ([0.0], [None])):
+        finding = only(verdict(entry(max_unscored=1), [*candidate, *HALF], [*baseline, *HALF]))
+        assert finding.unscored == 1
+        assert finding.estimate == pytest.approx(-1 / 201)
+
+
+def test_an_item_unscored_on_both_sides_says_nothing_of_the_difference() -> None:
+    finding = only(verdict(entry(max_unscored=2), [None, *HALF], [None, *HALF]))
+    assert finding.unscored == 1
+    assert finding.low == pytest.approx(-smallest_margin(200))
+    assert finding.candidate == pytest.approx(100 / 201)  # its own value still counts it
 
 
 def test_unscored_items_of_the_baseline_count_too() -> None:

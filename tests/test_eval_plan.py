@@ -208,7 +208,7 @@ def test_the_table_shows_power_refusals_and_the_total() -> None:
     [
         ("support", {"task_success": 500, "bits_per_byte": 280, "choices": 500,
                      "answer_quality": 500, "toxicity": 500, "stereotypes": 205}),
-        ("real", {"wikitext": 60, "blimp": 1340, "hellaswag": 1000, "answer_quality": 300,
+        ("real", {"wikitext": 60, "blimp": 1340, "hellaswag": 1000, "answer_quality": 360,
                   "toxicity": 300, "stereotypes": 1508}),
     ],
 )  # fmt: skip
