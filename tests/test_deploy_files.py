@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from monitoring.queries import alert_names
+from serve.settings import EngineOptions, ServeSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -252,13 +253,24 @@ def test_the_resources_name_each_other_rightly():
     assert claim == found["pvc.yaml"]["metadata"]["name"]
 
 
-def test_every_setting_that_deployment_sets_is_one_that_the_command_reads(compose):
+def test_every_setting_that_deployment_sets_is_one_that_the_server_reads():
     source = (ROOT / "hallmark.py").read_text()
     known = set(re.findall(r'envvar="(HALLMARK_\w+)"', source))
+    known |= {f"HALLMARK_{field.upper()}" for field in ServeSettings.model_fields}
+    known |= {f"HALLMARK_ENGINE_{field.upper()}" for field in EngineOptions.model_fields}
     text = "".join(path.read_text() for path in DEPLOY.rglob("*") if path.is_file())
     named = set(re.findall(r"HALLMARK_[A-Z_]+[A-Z]", text))
-    assert named
+    assert {"HALLMARK_HOME", "HALLMARK_LEDGER_URL", "HALLMARK_API_KEYS"} <= named
     assert named <= known
+
+
+def test_answers_in_flight_get_their_grace_before_the_pod_is_killed(compose):
+    grace = float(documents()["configmap.yaml"]["data"]["HALLMARK_GRACE_SECONDS"])
+    pod = documents()["deployment.yaml"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] >= grace + 15
+    gateway = compose["services"]["gateway"]
+    grace = float(gateway["environment"]["HALLMARK_GRACE_SECONDS"])
+    assert float(gateway["stop_grace_period"].removesuffix("s")) >= grace + 15
 
 
 def test_the_runbook_has_an_entry_for_each_alert_and_no_other():
