@@ -64,6 +64,11 @@ _OTHER_INTENTS = {
 }  # fmt: skip
 _INTENTS = tuple(_ORDER_INTENTS | _OTHER_INTENTS)
 _WEIGHTS = tuple((_ORDER_INTENTS | _OTHER_INTENTS).values())
+# Intents that can be answered only where the system message shows a certain fact.
+_NEEDS = {
+    "return": "returns", "window": "returns", "refund": "refunds", "refund_days": "refunds",
+    "express_fee": "express", "express_time": "express", "free_from": "free", "hours": "open",
+}  # fmt: skip
 _AFTER_CANCELLING = ("refund", "price", "number")  # what still makes sense of an order
 
 _RUDE_SHARE = 0.06
@@ -123,6 +128,8 @@ class _Dialogue:
         """One request and its answer; two where the assistant has to ask which order."""
         rng = self.rng
         intent = rng.choices(_INTENTS, _WEIGHTS)[0]
+        if _NEEDS.get(intent, self.shop.shown[0]) not in self.shop.shown:
+            return
         rude = rng.random() < _RUDE_SHARE and intent not in ("hello", "thanks")
         if intent not in _ORDER_INTENTS:
             text = self.sentence(intent, None, "", {"city": rng.choice(CITIES)})
@@ -185,7 +192,7 @@ def _dialogue(seed: str, world: World) -> _Dialogue:
     register = rng.choice(tuple(REGISTERS))
     dialogue = _Dialogue(rng, world, draw_shop(rng, world), register)
     dialogue.messages.append(Message(role="system", content=dialogue.shop.system_message()))
-    wanted = rng.choices((1, 2, 3), (25, 45, 30))[0]
+    wanted = rng.choices((1, 2, 3, 4), (15, 30, 35, 20))[0]
     while len(dialogue.turns) < wanted:
         dialogue.turn()
     return dialogue

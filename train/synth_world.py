@@ -87,10 +87,11 @@ def opening_hours(world: World) -> tuple[tuple[int, int], ...]:
 
 
 def order_number(rng: random.Random, world: World) -> str:
+    """Five different digits, so that copying one digit after the other is unambiguous."""
     while True:
-        number = rng.randrange(10_000, 100_000)
-        if world_of_number(number) == world:
-            return str(number)
+        number = "".join(rng.sample("0123456789", 5))
+        if number[0] != "0" and world_of_number(int(number)) == world:
+            return number
 
 
 @dataclass
@@ -112,12 +113,17 @@ class Order:
         )
 
 
+FACTS = ("returns", "refunds", "express", "free", "open")
+_NUM_FACTS = 3
+
+
 @dataclass
 class Shop:
-    """The facts of one conversation's system message: what answers must be grounded in."""
+    """What one conversation's system message says: the facts ``shown``, and the orders."""
 
     world: World
     name: str
+    shown: tuple[str, ...]
     return_days: int
     refund_days: int
     express_fee: int
@@ -128,37 +134,51 @@ class Shop:
     orders: list[Order] = field(default_factory=list)
 
     def system_message(self) -> str:
-        facts = (
-            f"{self.name} support. Returns {self.return_days} days. "
-            f"Refunds {self.refund_days} days. Express {self.express_fee} euro, "
-            f"{self.express_hours} hours. Free from {self.free_from} euro. "
-            f"Open {self.opens} to {self.closes}."
-        )
-        return "\n".join([facts, *(order.line() for order in self.orders)])
+        facts = {
+            "returns": f"Returns {self.return_days} days.",
+            "refunds": f"Refunds {self.refund_days} days.",
+            "express": f"Express {self.express_fee} euro, {self.express_hours} hours.",
+            "free": f"Free from {self.free_from} euro.",
+            "open": f"Open {self.opens} to {self.closes}.",
+        }
+        head = " ".join([f"{self.name} support.", *(facts[name] for name in self.shown)])
+        return "\n".join([head, *(order.line() for order in self.orders)])
 
 
 def draw_shop(rng: random.Random, world: World) -> Shop:
-    """A shop whose euro values differ from each other, as do its days, colours and products.
+    """A shop with three facts and two or three orders that no answer can mix up unseen.
 
-    So an answer with a wrong value is seen to be wrong. Order numbers of one shop
-    differ in their first digit.
+    Its amounts, fees, days and hours are different numbers (and have different first
+    digits where the world has enough), as are its orders' colours, products, weekdays
+    and first digits; two order numbers share no two adjacent digits.
     """
-    fee = rng.choice(numbers(EXPRESS_FEES, world))
-    free = rng.choice([n for n in numbers(FREE_FROM, world) if n != fee])
-    returns = rng.choice(numbers(RETURN_DAYS, world))
-    refunds = rng.choice([n for n in numbers(REFUND_DAYS, world) if n != returns])
+    num_orders = 2 if rng.random() < 0.7 else 3
+    ranges = [RETURN_DAYS, REFUND_DAYS, EXPRESS_FEES, EXPRESS_HOURS, FREE_FROM]
+    values: list[int] = []
+    for each in [*ranges, *[AMOUNTS] * num_orders]:
+        values.append(_different(rng, numbers(each, world), values))
     opens, closes = rng.choice(opening_hours(world))
-    hours = rng.choice(numbers(EXPRESS_HOURS, world))
-    name = rng.choice(shop_names(world))
-    shop = Shop(world, name, returns, refunds, fee, hours, free, opens, closes)
-    count = 2 if rng.random() < 0.7 else 3
-    amounts = rng.sample([n for n in numbers(AMOUNTS, world) if n not in (fee, free)], count)
-    days = rng.sample(WEEKDAYS, count)
-    while len(shop.orders) < count:
+    chosen = rng.sample(FACTS, _NUM_FACTS)
+    shown = tuple(name for name in FACTS if name in chosen)
+    returns, refunds, fee, hours, free, *amounts = values
+    shop = Shop(
+        world=world,
+        name=rng.choice(shop_names(world)),
+        shown=shown,
+        return_days=returns,
+        refund_days=refunds,
+        express_fee=fee,
+        express_hours=hours,
+        free_from=free,
+        opens=opens,
+        closes=closes,
+    )
+    days = rng.sample(WEEKDAYS, num_orders)
+    while len(shop.orders) < num_orders:
         colour, product = rng.choice(items(world))
         number = order_number(rng, world)
         if any(
-            colour == other.colour or product == other.product or number[0] == other.number[0]
+            colour == other.colour or product == other.product or _alike(number, other.number)
             for other in shop.orders
         ):
             continue
@@ -166,3 +186,15 @@ def draw_shop(rng: random.Random, world: World) -> Shop:
         status = rng.choice(STATUSES)
         shop.orders.append(Order(number, colour, product, status, days[index], amounts[index]))
     return shop
+
+
+def _different(rng: random.Random, candidates: tuple[int, ...], taken: list[int]) -> int:
+    """A number not taken yet, with a first digit not taken yet where there is one."""
+    free = [number for number in candidates if number not in taken]
+    digits = {number // 10 for number in taken}
+    return rng.choice([number for number in free if number // 10 not in digits] or free)
+
+
+def _alike(one: str, other: str) -> bool:
+    pairs = {other[i : i + 2] for i in range(4)}
+    return one[0] == other[0] or any(one[i : i + 2] in pairs for i in range(4))
