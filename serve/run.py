@@ -89,13 +89,14 @@ def note_plan(ledger: Ledger, settings: ServeSettings, admitted: Mapping[str, Ad
     for variant in plan.variants:
         ledger.record_checkpoint(admitted[variant.name].manifest, str(variant.checkpoint))
     if plan.experiment is not None:
-        arms = {
-            variant.name: {
+        arms = [
+            {
+                "name": variant.name,
                 "checkpoint": admitted[variant.name].manifest.weights_digest,
                 "weight": variant.weight,
             }
             for variant in plan.variants
-        }
+        ]
         body = {"model_name": plan.model_name, "salt": plan.salt, "variants": arms}
         ledger.record_experiment(plan.experiment, body)
 

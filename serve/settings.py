@@ -64,6 +64,8 @@ class EngineOptions(Record):
     """None: a quarter of a GiB on a CPU build, vLLM's own share of the memory on a GPU."""
     compile: bool | None = None
     """torch.compile at the start: None does it on a GPU and not on a CPU build."""
+    fork: bool = True
+    """On a CPU build: fork the engine process instead of spawning it (see cpu_server)."""
     cores: tuple[int, ...] | None = None
     """CPU cores for all engines together, split among them; None takes all there are."""
     start_timeout_seconds: float = Field(default=600.0, gt=0)
