@@ -84,7 +84,9 @@ class MuonAdamW:
                 groups[parameters[name].shape].append(name)
         self._matrix_groups = list(groups.values())
         self._adam = [name for name in parameters if name not in matrices]
-        self._momentum = {n: torch.zeros_like(local_part(parameters[n])) for n in matrices}
+        # In the parameters' order, not the set's: every process must gather in the same one.
+        names = [name for name in parameters if name in matrices]
+        self._momentum = {n: torch.zeros_like(local_part(parameters[n])) for n in names}
         self._first = {n: torch.zeros_like(local_part(parameters[n])) for n in self._adam}
         self._second = {n: torch.zeros_like(local_part(parameters[n])) for n in self._adam}
 
