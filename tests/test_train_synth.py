@@ -106,6 +106,25 @@ def test_a_shops_numbers_all_belong_to_its_world(seed):
         assert int(order_number(random.Random(seed), world)) % 7 in remainders
 
 
+@given(st.integers(min_value=0, max_value=10**9), st.sampled_from(["training", "held_out"]))
+def test_a_shops_values_can_not_be_mixed_up_unseen(seed, world):
+    shop = draw_shop(random.Random(seed), world)
+    values = [shop.return_days, shop.refund_days, shop.express_fee, shop.express_hours]
+    values += [shop.free_from, *(order.amount for order in shop.orders)]
+    assert len(set(values)) == len(values)
+    pairs = [order.number[i : i + 2] for order in shop.orders for i in range(4)]
+    assert len(set(pairs)) == len(pairs)
+    for field in ("colour", "product", "day"):
+        assert len({getattr(order, field) for order in shop.orders}) == len(shop.orders)
+
+
+def test_an_answer_needs_only_facts_that_the_system_message_shows():
+    for question in synth.questions(300, seed=8) + synth.generate(300, seed=8):
+        known = " ".join(m.content for m in question.messages if m.role != "assistant").lower()
+        for turn in question.tags["turns"]:
+            assert all(value.lower() in known for value in turn["slots"].values())
+
+
 def test_every_held_out_word_is_known_from_training():
     def words(texts):
         return {w for text in texts for w in WORD.findall(re.sub(r"\{\w+\}", "", text).lower())}
