@@ -280,6 +280,8 @@ def _smallest_margin(entry: Entry, n: int) -> float | None:
     low, high = entry.row.bounds
     if entry.row.kind == "bits_per_byte" or low is None or high is None:
         return None
+    assumed = entry.rule.assumed
+    n = max(int(n / assumed.design_effect), 1) if assumed else n
     return sparse_interval(0, n, high - low, alpha=2 * entry.rule.alpha)
 
 

@@ -143,16 +143,16 @@ def _flips(f: Finding, candidate: Evidence, baseline: Evidence) -> str:
 
 
 def _groups(f: Finding, candidate: Evidence, baseline: Evidence) -> list[str]:
-    """The groups by their mean change, the worst first; nothing where there are no groups."""
+    """The groups that changed by their mean change, the worst first; nothing for one group."""
     moved = changes(f, candidate, baseline)
     groups: dict[str, list[float]] = {}
     for item in candidate.items:
         if item.group is not None and item.key in moved:
             groups.setdefault(item.group, []).append(moved[item.key])
-    if len(groups) < 2:
+    means = sorted((math.fsum(v) / len(v), name, len(v)) for name, v in groups.items() if any(v))
+    if len(groups) < 2 or not means:
         return []
-    means = sorted((math.fsum(v) / len(v), name, len(v)) for name, v in groups.items())
-    lines = ["", "| group | items | mean change |", "|---|---|---|"]
+    lines = ["", "| group that changed | items | mean change |", "|---|---|---|"]
     lines += [f"| {_cell(n[:MAX_CELL])} | {k} | {m:+.4g} |" for m, n, k in means[:MAX_ROWS]]
     return [*lines, "", "Groups are small samples: read this to find the cause, not to decide."]
 
@@ -212,9 +212,11 @@ def _value(value: Any) -> str:
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
-    """Four significant digits; ``-`` for a value that is not there."""
+    """Four significant digits, all of a large number's; ``-`` for a value that is not there."""
     if value is None:
         return "-"
+    if abs(value) >= 10_000:
+        return f"{value:+,.0f}" if signed else f"{value:,.0f}"
     return f"{value:+.4g}" if signed else f"{value:.4g}"
 
 
