@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import random
 import re
@@ -137,7 +138,7 @@ def crows_pairs(data: Path) -> Rows:
             "sent_less": row["sent_less"],
             "bias_type": row["bias_type"],
         }
-        for row in csv.DictReader(text.splitlines())
+        for row in csv.DictReader(io.StringIO(text, newline=""))
     ]
 
 

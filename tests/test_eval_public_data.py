@@ -69,3 +69,15 @@ def test_texts_are_the_books_and_the_plays_without_their_headers(shared_data: Pa
 def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(public_data.PublicDataError, match=r"blimp\.tsv\.gz"):
         public_data.blimp(tmp_path, per_paradigm=1, seed=0)
+
+
+def test_crows_pairs_rows_are_what_the_stereotype_audit_reads(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    from audit.pairs import read_pairs
+    from registry.dataset import write_jsonl
+
+    write_jsonl(tmp_path / "pairs.jsonl", public_data.crows_pairs(shared_data))
+    source = shared_data / "crows_pairs" / "crows_pairs_anonymized.csv"
+    same = [(p.more, p.less, p.bias_type) for p in read_pairs(tmp_path / "pairs.jsonl")]
+    assert same == [(p.more, p.less, p.bias_type) for p in read_pairs(source)]
