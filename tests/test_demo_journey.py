@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +77,8 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(demo_home: Path) -> Iterator[Run]:
-    yield run(demo_home, "demo")
+def first(demo_home: Path) -> Run:
+    return run(demo_home, "demo")
 
 
 def stage(home: Path, name: str) -> dict[str, object]:
