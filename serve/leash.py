@@ -22,8 +22,8 @@ TERM_SECONDS = 5.0
 
 def main(command: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, restore_signals=True)
+        signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by the command
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def follow_the_pipe() -> None:
         with contextlib.suppress(OSError):

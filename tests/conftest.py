@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from registry.checkpoint import Lineage, publish
 from registry.home import Home
 from registry.records import digest_of
 from registry.verdict import Finding, Status, Verdict
+from tests import serving
+from tests.serving import RunningServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -182,3 +185,40 @@ def hallmark_copy(source: Path, destination: Path, home: Home) -> Path:
     ledger.record_checkpoint(manifest, str(destination))
     ledger.close()
     return destination
+
+
+@pytest.fixture(scope="session")
+def two_hallmarked_checkpoints(
+    make_tiny_checkpoint: Callable[..., Path],
+) -> Callable[[Home], dict[str, Path]]:
+    """``two_hallmarked_checkpoints(home)``: variants a and b, different weights, both stamped."""
+
+    def make(home: Home) -> dict[str, Path]:
+        return {
+            name: hallmark_copy(
+                make_tiny_checkpoint(f"tiny-{name}", seed=seed),
+                home.checkpoints / f"tiny-{name}",
+                home,
+            )
+            for name, seed in (("a", 1), ("b", 2))
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def start_gateway() -> Callable[..., AbstractContextManager[RunningServer]]:
+    """``with start_gateway(home, {"a": folder}) as server``: `hallmark serve` with real vLLM."""
+    return serving.start_gateway
+
+
+@pytest.fixture(scope="session")
+def running_server(
+    two_hallmarked_checkpoints: Callable[[Home], dict[str, Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningServer]:
+    """One gateway with two real engines for all tests that only ask it things."""
+    home = Home.at(tmp_path_factory.mktemp("served") / "home")
+    variants = two_hallmarked_checkpoints(home)
+    with serving.start_gateway(home, variants, api_key="key-of-the-tests") as server:
+        yield server
