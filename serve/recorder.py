@@ -1,6 +1,6 @@
 """Every answered request becomes a row of the ledger, without ever holding up an answer.
 
-The hot path puts what it has into a bounded queue; a thread builds the records, masks
+The hot path puts what it has into a bounded queue; a thread of its own builds the records, masks
 personal data where conversations are kept, and writes in batches. A full queue, or a
 ledger that will not take a batch, drops records and counts them.
 """
@@ -8,10 +8,9 @@ ledger that will not take a batch, drops records and counts them.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,7 +71,9 @@ class Recorder:
     def __init__(self, store: RequestStore, series: Series, *, size: int) -> None:
         self._store = store
         self._series = series
-        self._queue: queue.Queue[Served | None] = queue.Queue(maxsize=size)
+        self._size = size
+        self._waiting: deque[Served] = deque()
+        self._ending = threading.Event()
         self._recent: OrderedDict[str, str] = OrderedDict()
         self._thread: threading.Thread | None = None
 
@@ -85,10 +86,10 @@ class Recorder:
         self._recent[served.request_id] = served.variant
         if len(self._recent) > RECENT_REQUESTS:
             self._recent.popitem(last=False)
-        try:
-            self._queue.put_nowait(served)
-        except queue.Full:
+        if len(self._waiting) >= self._size:
             self._series.records_dropped.inc()
+        else:
+            self._waiting.append(served)
 
     def variant_of(self, request_id: str) -> str | None:
         """The variant of a recent request, None where it is not remembered."""
@@ -98,28 +99,24 @@ class Recorder:
         """Write what is waiting, and end the thread."""
         if self._thread is None:
             return
-        try:
-            self._queue.put(None, timeout=timeout_seconds)
-        except queue.Full:
-            log.error("the ledger takes no records; %d are lost", self._queue.qsize())
-            self._series.records_dropped.inc(self._queue.qsize())
-            return
+        self._ending.set()
         self._thread.join(timeout_seconds)
         self._thread = None
+        if lost := len(self._waiting):
+            log.error("the ledger takes no records; %d are lost", lost)
+            self._series.records_dropped.inc(lost)
 
     def _run(self) -> None:
-        ending = False
-        while not ending:
-            batch = [self._queue.get()]
-            deadline = time.monotonic() + LINGER_SECONDS
-            while batch[-1] is not None and len(batch) < BATCH_ROWS:
-                try:
-                    left = max(0.0, deadline - time.monotonic())
-                    batch.append(self._queue.get(timeout=left))
-                except queue.Empty:
-                    break
-            ending = batch[-1] is None
-            records = [built for one in batch if one is not None if (built := self._build(one))]
+        # The thread looks now and then: to be woken for each record would make it and the
+        # hot path hand the interpreter's lock to and fro with every request.
+        while not self._ending.wait(LINGER_SECONDS):
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH_ROWS, len(self._waiting)))]
+            records = [built for one in batch if (built := self._build(one))]
             if records:
                 self._write(records)
 

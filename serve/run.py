@@ -61,6 +61,8 @@ def serve(settings: ServeSettings) -> None:
             for plan in settings.plan.variants
         }
         note_plan(ledger, settings, admitted)
+        # Background threads give way to the event loop after half a millisecond, not after five.
+        sys.setswitchinterval(0.0005)
         uvloop.run(_run(settings, listener, ledger, admission, admitted))
 
 
