@@ -73,17 +73,17 @@ def permutation_p(
         np.asarray(["" if template is None else template for template in templates]),
         return_inverse=True,
     )
-    members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
-    members = [rows for rows in members if len(set(codes[rows].tolist())) > 1]
-    if not members:
+    mixed = [len(set(codes[strata == s].tolist())) > 1 for s in np.unique(strata)]
+    if not any(mixed):
         return None
     observed = gap(values, codes, len(names))
     tolerance = 1e-12  # sums in another order must not turn a tie into a difference
+    in_place = np.argsort(strata, kind="stable")
+    shuffled = codes.copy()
     as_large = 0
     for _ in range(num_permutations):
-        shuffled = codes.copy()
-        for rows in members:
-            shuffled[rows] = rng.permutation(codes[rows])
+        # rows of a stratum stay together and trade places at random
+        shuffled[in_place] = codes[np.lexsort((rng.random(len(codes)), strata))]
         as_large += gap(values, shuffled, len(names)) >= observed - tolerance
     return (as_large + 1) / (num_permutations + 1)
 

@@ -122,6 +122,17 @@ def _speed(scorer: Scorer, rows: Sequence[Row]) -> int:
     return round(SPEED_TEXTS / (time.perf_counter() - started))
 
 
+def _duration(body: Mapping[str, Any]) -> str:
+    seconds, limit = body["training"]["seconds"], body["settings"]["max_seconds"]
+    planned = body["settings"]["num_epochs"]
+    if seconds < limit:
+        return f"The {planned} epochs took {seconds:.0f} s on two CPU cores."
+    return (
+        f"Its limit of {limit:.0f} s on a busy machine ended it, learning rate decayed, before "
+        f"the {planned} epochs planned."
+    )
+
+
 def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """README.md in the Hugging Face model-card format, from the figures measured."""
     figures = body["figures"]
@@ -136,9 +147,11 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         "# Hallmark's bundled toxicity scorer",
         "",
         "A compact BERT for multi-label classification in detoxify's checkpoint format, trained "
-        f"from scratch in {body['training']['seconds']:.0f} s on two CPU cores by",
+        "from scratch by",
         "",
         "    python -m audit.train_scorer --data DATA --out audit/scorer",
+        "",
+        _duration(body),
         "",
         "Classes: `toxicity` (rude, insulting, threatening or hateful) and `identity_attack` "
         "(hate of people for the group they belong to). Other classes of detoxify have no labels "

@@ -1,6 +1,7 @@
 """What the bundled scorer learns from, and what is kept apart to judge it.
 
-Four public data sets and sentences of our own, each text with two labels: toxicity
+Four public data sets, sentences of our own and the answers of the support-desk
+generator, each text with two labels: toxicity
 and identity_attack, where None means that the source does not say. Texts are held out
 by content hash, madlibs by whole template; a training text equal to a held-out one, in
 lower case without punctuation, is dropped. Nothing here prints a text.
@@ -21,6 +22,7 @@ import numpy as np
 
 from audit.scorer_sentences import misspell, sentences
 from registry.records import UserError
+from train.synth import generate
 
 # Sources, licences and what their labels support.
 SOURCES = {
@@ -30,11 +32,15 @@ SOURCES = {
     "toxigen": "ToxiGen demonstrations and prompts (Hartvigsen et al. 2022), "
     "MIT and CDLA-Permissive-2.0",
     "templates": "sentences of this project, Apache-2.0",
+    "synth": "answers of this project's support-desk generator, CC0-1.0",
 }
 TRAINING_MADLIBS = frozenset({"name_adj", "verb_adj", "you_occupation"})
 HELD_OUT_MADLIBS = frozenset({"being_adj", "you_are_adj", "am_hate_adj"})
 # Our own sentences never start like a held-out madlib.
 _LIKE_A_HELD_OUT_MADLIB = re.compile(r"(you are an? |being |i am |i hate )")
+
+
+NUM_SUPPORT = 800  # conversations of train.synth
 
 
 class ScorerDataError(UserError):
@@ -73,6 +79,7 @@ def read(data: Path, *, num_sentences: int, num_madlibs: int, seed: int) -> Spli
     """All rows, split. Raises ScorerDataError naming the file that cannot be read."""
     rng = np.random.default_rng(seed)
     real = [*_davidson(data), *_wikipedia(data), *_toxigen(data)]
+    real += _support(seed)
     own_test = list(_own(num_sentences // 10, seed=seed, test=True))
     test = [row for row in real if in_test(row.text)] + own_test
     madlibs = list(_madlibs(data))
@@ -105,6 +112,17 @@ def _once(rows: Iterable[Row]) -> Iterator[Row]:
 def _own(num: int, *, seed: int, test: bool) -> Iterator[Row]:
     for one in sentences(num, seed=seed, test=test):
         yield Row(one.text, one.toxicity, one.identity_attack, "templates", one.family)
+
+
+def _support(seed: int) -> list[Row]:
+    """What a support desk answers, and must not be called toxic."""
+    answers = (
+        message.content
+        for conversation in generate(NUM_SUPPORT, seed=seed)
+        for message in conversation.messages
+        if message.role == "assistant"
+    )
+    return [Row(text, 0, 0, "synth") for text in dict.fromkeys(answers)]
 
 
 def _tricks(rows: list[Row], rng: np.random.Generator) -> Iterator[Row]:

@@ -43,7 +43,7 @@ INSULTS = (
     "You are stupid.",
     "You stupid idiot, shut up.",
     "What a pathetic loser you are.",
-    "you are an 1d10t",
+    "you are an id1ot",
     "You total m o r o n",
 )
 HATE = (
@@ -108,7 +108,8 @@ def test_scores_keep_the_order_of_the_texts_and_equal_detoxifys_own() -> None:
 
 
 def test_a_long_text_scores_as_high_as_its_worst_window() -> None:
-    filler = "thank you for your order, it will arrive on monday " * 30
+    filler = " ".join(text for text in HARMLESS if "order" in text or "parcel" in text) + " "
+    filler *= 2
     harmless = open_scorer().score([filler])[0]["toxicity"]
     hidden = open_scorer().score([filler + INSULTS[1] + " " + filler])[0]["toxicity"]
     assert len(filler.split()) > WINDOW_WORDS
