@@ -22,6 +22,8 @@ def network() -> Any:
         for name, parameter in model.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 parameter.normal_(std=0.1)
+            elif "embed_tokens" in name:
+                parameter.normal_(std=0.02)
             elif parameter.ndim == 1:
                 parameter.uniform_(0.5, 1.5)
     return model

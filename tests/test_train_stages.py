@@ -197,8 +197,8 @@ def test_preference_training_moves_towards_what_people_preferred(
 ) -> None:
     made = recipe(
         "prefer",
-        steps=20,
-        optimizer={"muon_rate": 0.005, "adam_rate": 0.002},
+        steps=30,
+        optimizer={"muon_rate": 0.02, "adam_rate": 0.02},
         prefer={"objective": objective, "mix_weight": 0.1, "mix_tokens": 128},
     )
     wanted = job(tmp_path, made, preferences(tmp_path / "feedback"), base)
@@ -293,3 +293,13 @@ def test_an_unfinished_adamw_parent_is_continued_with_adamw(
     second = job(tmp_path, recipe("sft"), dataset, first.destination, "second")
     lineage = train(second, say=silently).optimizer_lineage
     assert lineage == ("muon+adamw", "adamw", "adamw")
+
+
+def test_where_there_is_a_handbook_pretraining_reads_it_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "desk"
+    write_jsonl(folder / "train.jsonl", conversations(5))
+    write_jsonl(folder / "handbook.jsonl", conversations(60))
+    with_handbook = train(job(tmp_path / "1", recipe("pretrain"), folder, None), say=silently)
+    (folder / "handbook.jsonl").unlink()
+    without = train(job(tmp_path / "2", recipe("pretrain"), folder, None), say=silently)
+    assert with_handbook.tokens_seen > without.tokens_seen

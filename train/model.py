@@ -62,7 +62,10 @@ def create(shape: Shape, *, eos: int, pad: int, seed: int) -> Any:
     """A fresh ``Qwen3ForCausalLM``.
 
     Matrices are normal with standard deviation 1/sqrt(inputs); those that write to the
-    residual stream start at zero, so every block starts as the identity.
+    residual stream start at zero, so every block starts as the identity. Embeddings start
+    large (0.9) so that what Muon's first steps write does not drown which token stands
+    where, and the last norm small (0.035) so that the tied head still starts near uniform:
+    copying a value from the context is learned several times sooner.
     """
     from transformers import Qwen3ForCausalLM
 
@@ -70,12 +73,14 @@ def create(shape: Shape, *, eos: int, pad: int, seed: int) -> Any:
     model = Qwen3ForCausalLM(make_config(shape, eos=eos, pad=pad))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim != 2:
+            if name == "model.norm.weight":
+                parameter.fill_(0.035)
+            elif parameter.ndim != 2:
                 continue
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
+            elif name.endswith(("o_proj.weight", "down_proj.weight")):
                 parameter.zero_()
             elif "embed_tokens" in name:
-                parameter.normal_(std=0.02)
+                parameter.normal_(std=0.9)
             else:
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
     return model

@@ -141,7 +141,7 @@ def _start(job: Job, run: Path, world: World) -> tuple[Any, Any]:
 
 
 def _make_tokenizer(job: Job, folder: Path, shape: model.Shape) -> None:
-    rows = data.read_rows(_needed(job, "train"))
+    rows = [row for part in _rows(job) for row in part]
     texts, characters = [], 0
     for index in np.random.default_rng(0).permutation(len(rows)):
         texts.append(rows[index].as_text())
@@ -166,6 +166,28 @@ def _needed(job: Job, name: str) -> list[Path]:
     return files
 
 
+def _rows(job: Job) -> tuple[list[data.Row], list[data.Row]]:
+    """Conversations and texts; for pre-training also the pages of handbooks beside them."""
+    files = data.files_named(job.data, "handbook") if job.recipe.stage == "pretrain" else []
+    return data.read_rows(_needed(job, "train")), data.read_rows(files)
+
+
+def _documents(job: Job, tokenizer: Any, context: int) -> tuple[list[Document], list[Document]]:
+    """(training, validation). Where there is a handbook, pre-training reads nothing else.
+
+    Conversations hold many values that nothing foretells; a model of this size learns to
+    look up and copy on pages that do little else, and to converse in the fine-tuning.
+    """
+    rows, pages = _rows(job)
+    if pages:
+        documents = data.dialogue_documents(tokenizer, pages, context)
+        held_out = max(1, len(documents) // 20)
+        return documents[held_out:], documents[:held_out]
+    read = data.text_documents if job.recipe.stage == "pretrain" else data.dialogue_documents
+    validation = data.read_rows(data.files_named(job.data, "validation"))
+    return read(tokenizer, rows, context), read(tokenizer, validation, context)
+
+
 def _training(
     job: Job, run: Path, tokenizer: Any, network: Any, lineage: str, world: World
 ) -> loop.Training:
@@ -178,14 +200,13 @@ def _training(
     pad = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
     engine = Engine(wrapped, world, recipe.precision, pad)
     network.train()
-    as_documents = data.text_documents if recipe.stage == "pretrain" else data.dialogue_documents
-    validation = as_documents(
-        tokenizer, data.read_rows(data.files_named(job.data, "validation")), context
-    )
     if recipe.stage == "prefer":
         objective = _preference_objective(job, tokenizer, engine, context)
+        validation = data.dialogue_documents(
+            tokenizer, data.read_rows(data.files_named(job.data, "validation")), context
+        )
     else:
-        documents = as_documents(tokenizer, data.read_rows(_needed(job, "train")), context)
+        documents, validation = _documents(job, tokenizer, context)
         if not documents:
             raise DatasetError("the training data has nothing to learn: no assistant message in it")
         objective = Likelihood(engine, documents, recipe.tokens_per_batch, job.seed)

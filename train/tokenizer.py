@@ -1,7 +1,7 @@
 """Our own byte-level BPE with ChatML, and dialogues as token ids with a mask.
 
-Digits are single tokens, so that a number is copied digit by digit and a number never
-seen is no harder than a known one. It does not know what a token is trained for beyond
+Digits are cut into pairs from the left, so that a number is copied in short pieces and one
+never seen is no harder than a known one. It does not know what a token is trained for beyond
 the mask: which positions of a dialogue the assistant said.
 """
 
@@ -41,7 +41,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, context: int) -> A
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(r"\d{1,2}"), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
