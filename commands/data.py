@@ -15,6 +15,7 @@ from registry.dataset import DatasetManifest, publish_dataset, write_jsonl
 from registry.records import short
 from train import clean, sources, synth
 from train.privacy import mask
+from train.synth_handbook import handbook
 
 Files = Mapping[str, Iterable[BaseModel | dict[str, Any]]]
 
@@ -59,6 +60,7 @@ def synth_files(
     splits = prepared(session, synth.generate(conversations, seed=seed), seed=seed)
     return {
         **splits,
+        "handbook": handbook(conversations // 2, seed=seed + 3),
         "questions": [clean.masked(row) for row in synth.questions(questions, seed=seed + 1)],
         "choices": [
             {**row, "context": mask(row["context"]).text}

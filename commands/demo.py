@@ -245,8 +245,8 @@ def demo(session: Session, *, port: int) -> int:
 
     base = trained("pre-train", "base-cpu", "base", None, 0)
     first = trained("fine-tune a", "sft-cpu", "a", base, 1)
-    second = trained("fine-tune b", "sft-cpu", "b", base, 2)
     one = gated("gate a", first, "champion", Status.PASS)
+    second = trained("fine-tune b", "sft-cpu", "b", base, 2)
     two = gated("gate b", second, "challenger", Status.PASS)
     damaged = damaged_copy(stages, first)
     gated("gate damaged", damaged, None, Status.FAIL)

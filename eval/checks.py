@@ -59,6 +59,8 @@ class BitsPerByteConfig(Record):
     """JSONL of documents ``{"id", "text"}`` or of conversations."""
     max_documents: int | None = Field(default=None, ge=1)
     """The first so many; all where None."""
+    scope: Literal["everything", "answers"] = "everything"
+    """``answers``: only what the assistant says, given all that was said before."""
 
 
 class BenchmarkConfig(Record):

@@ -79,3 +79,23 @@ def test_a_random_model_needs_about_log2_of_its_vocabulary(
     measured = bits_per_byte(TorchRunner(tiny_checkpoint), BitsPerByteConfig(data=data))
     # one token per byte and 259 tokens: log2(259) = 8.02
     assert measured.summary["bits_per_byte"] == pytest.approx(math.log2(259), abs=0.5)
+
+
+def test_answers_alone_are_scored_after_what_was_said_before(tmp_path: Path) -> None:
+    row = {
+        "id": "one",
+        "messages": [
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "hi"},
+            {"role": "user", "content": "bye"},
+            {"role": "assistant", "content": "bye"},
+        ],
+    }
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    config = BitsPerByteConfig(data=path, scope="answers")
+    measured = bits_per_byte(FakeRunner(), config)
+    # Five characters at one nat each, and five bytes: 1/ln 2 bits per byte.
+    assert measured.items[0].weight == 5
+    assert measured.summary["bits_per_byte"] == pytest.approx(1 / math.log(2))
+    assert measured.summary["tokens"] == 5

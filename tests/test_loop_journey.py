@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from test_demo_journey import run
 
-pytestmark = pytest.mark.slow
+from tests.journeys import run
+
+pytestmark = pytest.mark.journey
 
 
 @pytest.mark.timeout(2400)

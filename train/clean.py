@@ -79,7 +79,7 @@ def clean(conversations: Iterable[Conversation], progress: Progress | None = Non
     kept: list[Conversation] = []
     seen: set[bytes] = set()
     counts: Counter[str] = Counter()
-    masked: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     for index, conversation in enumerate(rows):
         if progress and index % 256 == 0:
             progress(index, len(rows))
@@ -88,7 +88,7 @@ def clean(conversations: Iterable[Conversation], progress: Progress | None = Non
             text = normalise(message.content)
             counts["normalised"] += text != message.content
             found = mask(text)
-            masked.update(found.counts)
+            kinds.update(found.counts)
             messages.append(Message(role=message.role, content=found.text))
         said = {message.role for message in messages if message.content}
         if not {"user", "assistant"} <= said:
@@ -109,9 +109,19 @@ def clean(conversations: Iterable[Conversation], progress: Progress | None = Non
         duplicates=counts["duplicates"],
         empty=counts["empty"],
         normalised=counts["normalised"],
-        masked=dict(masked),
+        masked=dict(kinds),
     )
     return Cleaned(kept, report)
+
+
+def masked(conversation: Conversation) -> Conversation:
+    """One conversation normalised and masked as ``clean`` does, but never dropped.
+
+    For questions, which end in a user's message that nobody has answered yet.
+    """
+    messages = tuple(map(_masked, conversation.messages))
+    update = {"messages": messages, "tags": _without_personal(conversation.tags)}
+    return conversation.model_copy(update=update)
 
 
 def clean_rewards(rows: Iterable[LabelledCompletion]) -> list[LabelledCompletion]:

@@ -72,7 +72,7 @@ _NEEDS = {
 _AFTER_CANCELLING = ("refund", "price", "number")  # what still makes sense of an order
 
 _RUDE_SHARE = 0.06
-_PERSONAL_SHARE = 0.22
+_PERSONAL_SHARE = 0.15
 _CLARIFY_SHARE = 0.18
 _CLOSING_SHARE = 0.5
 

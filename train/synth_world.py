@@ -151,13 +151,13 @@ class Shop:
 
 
 def draw_shop(rng: random.Random, world: World) -> Shop:
-    """A shop with three facts and two or three orders that no answer can mix up unseen.
+    """A shop with three facts and two orders that no answer can mix up unseen.
 
     Its amounts, fees, days and hours are different numbers (and have different first
     digits where the world has enough), as are its orders' colours, products, weekdays
     and first digits; two order numbers share no two adjacent digits.
     """
-    num_orders = 2 if rng.random() < 0.7 else 3
+    num_orders = 2
     ranges = [RETURN_DAYS, REFUND_DAYS, EXPRESS_FEES, EXPRESS_HOURS, FREE_FROM]
     values: list[int] = []
     for each in [*ranges, *[AMOUNTS] * num_orders]:
