@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,8 +65,9 @@ def create(shape: Shape, *, eos: int, pad: int, seed: int) -> Any:
     Matrices are normal with standard deviation 1/sqrt(inputs); those that write to the
     residual stream start at zero, so every block starts as the identity. Embeddings start
     large (0.9) so that what Muon's first steps write does not drown which token stands
-    where, and the last norm small (0.035) so that the tied head still starts near uniform:
-    copying a value from the context is learned several times sooner.
+    where, and the last norm small (0.035) so that the tied head still starts near uniform.
+    Half of the first layer's heads start by looking a fixed number of tokens back
+    (``_look_back``). Copying a value from the context is learned several times sooner.
     """
     from transformers import Qwen3ForCausalLM
 
@@ -83,7 +85,38 @@ def create(shape: Shape, *, eos: int, pad: int, seed: int) -> Any:
                 parameter.normal_(std=0.9)
             else:
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
+        _look_back(model)
     return model
+
+
+def _look_back(model: Any) -> None:
+    """Let the first half of the first layer's heads attend 1, 2, 3, ... tokens back.
+
+    To answer from the context a model first needs heads that tell a token what stood before
+    it (Olsson et al. 2022, https://arxiv.org/abs/2209.11895), and short trainings are over
+    before those have formed. Coordinate 0 of every embedding is made one constant, from
+    which these heads' queries and keys are built: rotary positions then leave only the
+    distance, and three fast frequencies single out one.
+    """
+    shape = model.config
+    heads, kv_heads, D = shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
+    attention = model.model.layers[0].self_attn
+    num = heads // kv_heads * max(1, kv_heads // 2)
+    frequencies = [shape.rope_parameters["rope_theta"] ** (-2 * f / D) for f in range(3)]
+    model.model.embed_tokens.weight[:, 0] = 2.0
+    query = attention.q_proj.weight.view(heads, D, -1)
+    key = attention.k_proj.weight.view(kv_heads, D, -1)
+    query[:num] = 0.0
+    key[: max(1, kv_heads // 2)] = 0.0
+    key[: max(1, kv_heads // 2), :3, 0] = 1.0
+    for head in range(num):
+        for f, frequency in enumerate(frequencies):
+            angle = -(head + 1) * frequency
+            query[head, f, 0] = math.cos(angle)
+            query[head, f + D // 2, 0] = math.sin(angle)
+    attention.q_norm.weight.fill_(2.0)
+    attention.k_norm.weight.fill_(2.0)
+    attention.o_proj.weight.normal_(std=0.5 * attention.o_proj.weight.shape[1] ** -0.5)
 
 
 def load(folder: Path) -> Any:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,6 @@ from registry.conversation import Conversation, Message
 from train.synth_choices import choice_row
 from train.synth_neighbour import nearest_neighbour_baseline
 from train.synth_people import Personal, remark
-from train.synth_phrases import INSULTS, REFERENCES, REGISTERS, expand, spoken, templates
 from train.synth_rules import (
     Ruling,
     edit,
@@ -31,12 +31,12 @@ from train.synth_rules import (
     prefers,
     rule_tags,
 )
+from train.synth_speech import INSULTS, REFERENCES, REGISTERS, expand, spoken, templates
 from train.synth_world import (
     CITIES,
     SIZES,
     WEARABLE,
     WEEKDAYS,
-    Order,
     Shop,
     World,
     draw_shop,
@@ -52,28 +52,30 @@ __all__ = [
 LICENCE = "CC0-1.0"
 SOURCE = "synth"
 
-# How often an intent is drawn; intents about one order need a reference to it.
+# How often an intent is drawn; intents about the order refer to it.
 _ORDER_INTENTS = {
     "status": 14, "cancel": 9, "move_day": 8, "address": 5, "pickup": 6, "return": 8,
     "refund": 8, "exchange_size": 5, "exchange_colour": 5, "price": 7, "number": 5,
 }  # fmt: skip
 _OTHER_INTENTS = {
     "express_fee": 4, "express_time": 4, "free_from": 4, "hours": 4, "window": 3,
-    "refund_days": 3, "password": 2, "close_account": 2, "email": 3, "hello": 2, "thanks": 3,
+    "refund_time": 3, "password": 2, "close_account": 2, "email": 3, "hello": 2, "thanks": 3,
     "who": 2, "out_of_scope": 4,
 }  # fmt: skip
 _INTENTS = tuple(_ORDER_INTENTS | _OTHER_INTENTS)
 _WEIGHTS = tuple((_ORDER_INTENTS | _OTHER_INTENTS).values())
 # Intents that can be answered only where the system message shows a certain fact.
 _NEEDS = {
-    "return": "returns", "window": "returns", "refund": "refunds", "refund_days": "refunds",
+    "return": "returns", "window": "returns", "refund": "refunds", "refund_time": "refunds",
     "express_fee": "express", "express_time": "express", "free_from": "free", "hours": "open",
 }  # fmt: skip
+# Requests that may leave their one slot open, so that the assistant has to ask for it.
+_OPEN = {"move_day": "day", "pickup": "city", "exchange_size": "size", "exchange_colour": "colour"}
 _AFTER_CANCELLING = ("refund", "price", "number")  # what still makes sense of an order
 
 _RUDE_SHARE = 0.06
 _PERSONAL_SHARE = 0.15
-_CLARIFY_SHARE = 0.18
+_CLARIFY_SHARE = 0.3
 _CLOSING_SHARE = 0.5
 
 
@@ -85,21 +87,21 @@ class _Dialogue:
     world: World
     shop: Shop
     register: str
-    focus: Order | None = None
+    spoken_of: bool = False  # whether the order was mentioned, so that "it" means it
+    by_item: bool = False  # how the order was named last
     messages: list[Message] = field(default_factory=list)
     turns: list[dict[str, Any]] = field(default_factory=list)
     personal: list[Personal] = field(default_factory=list)
 
-    def sentence(self, intent: str, order: Order | None, how: str, named: dict[str, str]) -> str:
+    def sentence(self, intent: str, how: str, named: Mapping[str, str]) -> str:
+        """A request in words; ``how`` is the way in which it refers to the order."""
         template = self.rng.choice(templates(intent, self.world))
         self.template = f"{self.world}:{intent}:{template}"
         text = self.rng.choice(expand(template))
         if "{ref}" in text:
-            text = text.replace("{ref}", self.rng.choice(REFERENCES[how]))
-        if order is not None:
-            named = named | {
-                "order": order.number, "colour": order.colour, "product": order.product
-            }  # fmt: skip
+            order = self.shop.order
+            reference = self.rng.choice(REFERENCES[how])
+            text = text.replace("{ref}", reference.format(order=order.number, item=order.item))
         return text.format(**named)
 
     def say(self, intent: str, text: str, *, rude: bool) -> None:
@@ -107,6 +109,8 @@ class _Dialogue:
         before, after = (
             self.rng.choice(options) for options in REGISTERS[self.register][self.world]
         )
+        if len(self.messages) > 1:
+            before = ""  # one greeting is enough
         text = spoken(text, self.register, before, after)
         if rude:
             insult = self.rng.choice(INSULTS[self.world])
@@ -125,55 +129,48 @@ class _Dialogue:
         self.turns.append({"intent": intent, "template": self.template, **tags})
 
     def turn(self) -> None:
-        """One request and its answer; two where the assistant has to ask which order."""
-        rng = self.rng
+        """One request and its answer; two where the assistant has to ask for a value."""
+        rng, order = self.rng, self.shop.order
         intent = rng.choices(_INTENTS, _WEIGHTS)[0]
         if _NEEDS.get(intent, self.shop.shown[0]) not in self.shop.shown:
             return
         rude = rng.random() < _RUDE_SHARE and intent not in ("hello", "thanks")
         if intent not in _ORDER_INTENTS:
-            text = self.sentence(intent, None, "", {"city": rng.choice(CITIES)})
-            self.say(intent, text, rude=rude)
-            self.answer(intent, rule_tags(intent, self.shop, None, {}, rude=rude))
+            self.say(intent, self.sentence(intent, "", {"city": rng.choice(CITIES)}), rude=rude)
+            self.answer(intent, rule_tags(intent, self.shop, {}, rude=rude))
             return
-        order, how = self.choose_order(intent)
-        if order is None:
+        if order.cancelled and intent not in _AFTER_CANCELLING:
             return
-        named = self.named(intent, order)
-        unclear = self.focus is None and intent != "number" and rng.random() < _CLARIFY_SHARE
-        self.say(
-            intent, self.sentence(intent, order, "missing" if unclear else how, named), rude=rude
-        )
-        if unclear:
-            self.answer("which_one", rule_tags("which_one", self.shop, None, {}, rude=rude))
+        if intent == "exchange_size" and order.product not in WEARABLE:
+            return
+        how = rng.choice(("by_number", "by_item"))
+        if intent == "number":
+            how = "by_item"
+        elif self.spoken_of and rng.random() < 0.55:
+            how = "by_pronoun"
+        if how != "by_pronoun":
+            self.by_item = how == "by_item"
+        named = self.named(intent)
+        if intent in _OPEN and rng.random() < _CLARIFY_SHARE:
+            wanted = _OPEN[intent]
+            asked = f"ask_{wanted}"
+            self.say(asked, self.sentence(asked, how, {}), rude=rude)
+            self.answer(asked, rule_tags("ask", self.shop, {"wanted": wanted}, rude=rude))
             rude = False
-            self.say("which_one", self.sentence("which_one", order, how, named), rude=rude)
-        self.answer(intent, rule_tags(intent, self.shop, order, named, rude=rude))
-        self.focus = order
+            told = f"size {named['size']}" if wanted == "size" else named[wanted]
+            self.say("tell", self.sentence("tell", how, {"told": told}), rude=rude)
+        else:
+            self.say(intent, self.sentence(intent, how, named), rude=rude)
+        self.answer(intent, rule_tags(intent, self.shop, named, rude=rude, by_item=self.by_item))
+        self.spoken_of = True
         if intent == "cancel" and order.status != "shipped":
             order.cancelled = True
         if intent == "move_day":
             order.day = named["day"]
 
-    def choose_order(self, intent: str) -> tuple[Order | None, str]:
-        """The order asked about and how it is referred to; None where no order fits."""
-        fitting = [
-            order
-            for order in self.shop.orders
-            if (not order.cancelled or intent in _AFTER_CANCELLING)
-            and (intent != "exchange_size" or order.product in WEARABLE)
-        ]
-        if not fitting:
-            return None, ""
-        if intent == "number":
-            return self.rng.choice(fitting), "by_item"
-        if self.focus in fitting and self.rng.random() < 0.55:
-            return self.focus, "by_focus"
-        return self.rng.choice(fitting), self.rng.choice(("by_number", "by_item"))
-
-    def named(self, intent: str, order: Order) -> dict[str, str]:
-        """The slots that the user names in this request."""
-        rng = self.rng
+    def named(self, intent: str) -> dict[str, str]:
+        """The slot that the user names in this request."""
+        rng, order = self.rng, self.shop.order
         if intent == "move_day":
             return {"day": rng.choice([day for day in WEEKDAYS if day != order.day])}
         if intent == "pickup":
@@ -183,7 +180,7 @@ class _Dialogue:
         if intent == "exchange_colour":
             pairs = items(self.world)
             others = [c for c, p in pairs if p == order.product and c != order.colour]
-            return {"new_colour": rng.choice(others)}
+            return {"colour": rng.choice(others)}
         return {}
 
 
@@ -192,7 +189,7 @@ def _dialogue(seed: str, world: World) -> _Dialogue:
     register = rng.choice(tuple(REGISTERS))
     dialogue = _Dialogue(rng, world, draw_shop(rng, world), register)
     dialogue.messages.append(Message(role="system", content=dialogue.shop.system_message()))
-    wanted = rng.choices((1, 2, 3, 4), (15, 30, 35, 20))[0]
+    wanted = rng.choices((1, 2, 3, 4, 5), (10, 20, 30, 25, 15))[0]
     while len(dialogue.turns) < wanted:
         dialogue.turn()
     return dialogue

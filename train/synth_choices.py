@@ -6,17 +6,18 @@ import random
 from typing import Any
 
 from registry.conversation import Conversation
-from train.synth_rules import ACTIONS, APOLOGY, judge_answer
+from train.synth_rules import ACTIONS, judge_answer, phrase
 from train.synth_world import (
     AMOUNTS,
     CITIES,
     COLOURS,
-    EXPRESS_HOURS,
-    PRODUCTS,
+    EXPRESS_MINUTES,
+    REFUND_HOURS,
     RETURN_DAYS,
     SIZES,
     STATUSES,
     WEEKDAYS,
+    items,
     numbers,
     opening_hours,
     order_number,
@@ -33,7 +34,7 @@ def choice_row(question: Conversation) -> dict[str, Any]:
         # The first wrong answer does the right thing with a wrong value where it can.
         wrong = (
             _other_value(question.tags, rng)
-            if len(answers) < 3 and question.tags["slots"]
+            if len(answers) < 3 and (question.tags["slots"] or question.tags["about"])
             else _other_action(question.tags, rng)
         )
         if wrong not in answers and not judge_answer(question.tags, wrong).right:
@@ -60,31 +61,41 @@ def _drawn(kind: str, rng: random.Random) -> str:
         return "{} to {}".format(*rng.choice(opening_hours("held_out")))
     if kind == "shop":
         return rng.choice(shop_names("held_out"))
+    if kind == "item":
+        return " ".join(rng.choice(items("held_out")))
     words = {
-        "day": WEEKDAYS, "colour": COLOURS, "product": PRODUCTS, "city": CITIES,
+        "day": WEEKDAYS,
+        "colour": COLOURS,
+        "city": CITIES,
         "status": STATUSES,
-    }.get(kind)  # fmt: skip
+        "wanted": ("day", "city", "size", "colour"),
+    }.get(kind)
     if words is not None:
         return rng.choice(words)
-    values = {"euro": AMOUNTS, "days": RETURN_DAYS, "hours": EXPRESS_HOURS, "size": SIZES}[kind]
+    values = {
+        "kroner": AMOUNTS, "days": RETURN_DAYS, "hours": REFUND_HOURS,
+        "minutes": EXPRESS_MINUTES, "size": SIZES,
+    }[kind]  # fmt: skip
     return str(rng.choice(numbers(values, "held_out")))
 
 
-def _said(action: str, slots: dict[str, str], *, rude: bool) -> str:
-    opens, _, closes = slots.get("open", "").partition(" to ")
-    text = ACTIONS[action].answer.format(**{**slots, "open": opens, "close": closes})
-    return f"{APOLOGY} {text}" if rude else text
-
-
 def _other_value(tags: dict[str, Any], rng: random.Random) -> str:
-    slots = dict(tags["slots"])
-    kind = rng.choice(sorted(slots))
-    slots[kind] = _drawn(kind, rng)
-    return _said(tags["action"], slots, rude=tags["rude"])
+    slots, subject = dict(tags["slots"]), tags["subject"]
+    kind = rng.choice([*sorted(slots), *(["subject"] if subject else [])])
+    if kind == "subject":
+        subject = _other_subject(by_item=subject.startswith("The"), rng=rng)
+    else:
+        slots[kind] = _drawn(kind, rng)
+    return phrase(tags["action"], subject, slots, rude=tags["rude"])
 
 
 def _other_action(tags: dict[str, Any], rng: random.Random) -> str:
     action = rng.choice(sorted(set(ACTIONS) - {tags["action"]}))
     known = dict(tags["slots"])
     slots = {kind: known.get(kind) or _drawn(kind, rng) for kind in ACTIONS[action].slots}
-    return _said(action, slots, rude=tags["rude"])
+    subject = tags["subject"] or _other_subject(by_item=False, rng=rng)
+    return phrase(action, subject, slots, rude=tags["rude"])
+
+
+def _other_subject(*, by_item: bool, rng: random.Random) -> str:
+    return f"The {_drawn('item', rng)}" if by_item else f"Order {_drawn('order', rng)}"

@@ -1,18 +1,13 @@
-"""What the simulated users say: sentence templates, one set per world, and registers.
+"""What the simulated users ask: sentence templates, one set per world.
 
-``[a|b]`` stands for a choice, ``{ref}`` for an order referred to by number, item or
-pronoun, and the other fields for slots that the user names. Held-out templates are
+``[a|b]`` stands for a choice, ``{ref}`` for the order referred to by number, item or
+pronoun, and the other fields for slots that the user names. ``ask_...`` are requests
+that leave their slot open, ``tell`` names it when the assistant has asked. Held-out templates are
 whole sentences that the training grammar cannot produce, made of words that it can:
 a test expands both and compares.
 """
 
 from __future__ import annotations
-
-import re
-from functools import cache
-from itertools import product
-
-from train.synth_world import World
 
 TRAINING: dict[str, tuple[str, ...]] = {
     "status": (
@@ -24,6 +19,9 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "I am [|still ]waiting for {ref}[|, when is it here?|, any news?]",
         "I want to know [when|if] {ref} [is coming|is on the way]",
         "{ref} [is not here yet|is late], [where is it?|when will it come?]",
+        "do you know [if|when] {ref} [comes|has been packed|was sent]?",
+        "[|please ]tell me [where {ref} is|when {ref} will come]",
+        "any [news|update] [of|on] {ref}?",
     ),
     "cancel": (
         "[|please ]cancel {ref}[| for me]",
@@ -34,6 +32,9 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "I changed my mind about {ref}[|, cancel it]",
         "is it [possible|too late] to stop {ref}?",
         "{ref} [can|should] be cancelled",
+        "[can|could] you stop {ref}[|, please]?",
+        "I want [to stop {ref}|{ref} stopped]",
+        "[|please ]cancel {ref}, I [do not need it|changed my mind]",
     ),
     "move_day": (
         "[can|could] you [bring|deliver|send] {ref} on {day}[| instead]?",
@@ -87,12 +88,14 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "is it possible to have {ref} in size {size}?",
     ),
     "exchange_colour": (
-        "[can I|could I|I want to] [exchange|swap|change] {ref} for [|the ]{new_colour}[| one]",
-        "I [need|want] {ref} in {new_colour}[| instead]",
-        "I [like|prefer] {new_colour}, can you swap {ref}?",
-        "do you have {ref} in {new_colour}?",
-        "the colour of {ref} is wrong, [I need|give me|send me] {new_colour}",
-        "is it possible to have {ref} in {new_colour}?",
+        "[can I|could I|I want to] [exchange|swap|change] {ref} for [|the ]{colour}[| one]",
+        "I [need|want] {ref} in {colour}[| instead]",
+        "I [like|prefer] {colour}, can you swap {ref}?",
+        "do you have {ref} in {colour}?",
+        "the colour of {ref} is wrong, [I need|give me|send me] {colour}",
+        "is it possible to have {ref} in {colour}?",
+        "{colour} is [good|nicer] for {ref}, [can|could] you swap it?",
+        "[|please ]swap {ref}, I [want|like] {colour}",
     ),
     "price": (
         "how much [was|is|did I pay for|did you charge for] {ref}?",
@@ -100,6 +103,9 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "[what was|tell me|give me] the price of {ref}[|, please]",
         "what [does|did] {ref} cost[| me]?",
         "I [want|need] to know the price of {ref}",
+        "[can|could] you tell me what {ref} [did cost|was]?",
+        "[|please ]tell me how much I paid for {ref}",
+        "do you know the price of {ref}?",
     ),
     "number": (
         "what is the [order number|number] [of|for] {ref}?",
@@ -117,8 +123,8 @@ TRAINING: dict[str, tuple[str, ...]] = {
     ),
     "express_time": (
         "how long does express[| delivery] take?",
-        "how [fast|many hours] is express[| delivery]?",
-        "how many hours does express[| delivery] take?",
+        "how [fast|many minutes] is express[| delivery]?",
+        "how many minutes does express[| delivery] take?",
         "when does express[| delivery] [come|arrive|get here]?",
         "is express[| delivery] fast?",
     ),
@@ -136,6 +142,8 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "[when|at what time] do you [open|close][| today]?",
         "are you open [now|today]?",
         "until when [are you open|can I call you]?",
+        "[can|could] you tell me [your hours|if you are open]?",
+        "I want to [call|come] [today|now], are you open?",
     ),
     "window": (
         "how long can I [return|send back] things?",
@@ -144,8 +152,8 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "until when can I [return|send back] things?",
         "tell me about your return policy",
     ),
-    "refund_days": (
-        "how [long does a refund|many days does a refund] take?",
+    "refund_time": (
+        "how [long does a refund|many hours does a refund] take?",
         "how [fast|slow] are your refunds?",
         "how long do I [wait|have to wait] for a refund?",
         "when do refunds [come|arrive]?",
@@ -177,6 +185,8 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "I need [|some ]help",
         "can I ask you something?",
         "[hello|hi], I have a question",
+        "good [morning|evening], I need help",
+        "[hello|hi] there",
     ),
     "thanks": (
         "[|great, |okay, ][thank you|thanks|many thanks][| for your help]",
@@ -188,6 +198,9 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "who [are you|am I talking to]?",
         "[what is|tell me] your name",
         "how are you[| today]?",
+        "[tell me, |]are you a [bot|human|person]?",
+        "[hello, |]do you have a [human|person] there?",
+        "is this a [human|bot]?",
     ),
     "out_of_scope": (
         "[what is|tell me] the weather [in {city}|today]",
@@ -199,10 +212,39 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "how do I [cook|make] [soup|bread|rice]?",
         "which [film|book] [is good|do you like]?",
         "what is the capital of [France|Spain|Japan]?",
+        "do you [know|like] [a good song|cats|football|music|soup]?",
+        "I need help [with my homework|with politics|to write a poem]",
+        "tell me [about football|which film to see]",
+        "[please |]sing [for me|a song]",
     ),
-    "which_one": (
-        "[|it is |I mean |sorry, ]{ref}[|, please]",
-        "[it was|that is|the one is] {ref}",
+    "ask_day": (
+        "[can|could] you [bring|deliver|send] {ref} on another day[|, please]?",
+        "I am [not at home|away], change the day of {ref}",
+        "the [day|delivery day] of {ref} is [wrong|not good]",
+        "[|please ]move {ref} to another day",
+    ),
+    "ask_city": (
+        "[can I|could I|I want to] [collect|pick up] {ref}[| myself]",
+        "is there a pickup point for {ref}?",
+        "[|please ][send|bring] {ref} to a pickup point",
+        "I will [collect|pick up] {ref}[| myself]",
+    ),
+    "ask_size": (
+        "{ref} is too [small|big]",
+        "[can I|could I|I want to] [exchange|swap|change] {ref} for another size",
+        "I [need|want] {ref} in another size[|, please]",
+        "the size of {ref} is [wrong|not good]",
+    ),
+    "ask_colour": (
+        "I do not like the colour of {ref}",
+        "[can I|could I|I want to] [exchange|swap|change] {ref} for another colour",
+        "I [need|want] {ref} in another colour[|, please]",
+        "the colour of {ref} is [wrong|not good]",
+    ),
+    "tell": (
+        "[|it is |I mean |sorry, ]{told}[|, please]",
+        "I [want|would like|need] {told}",
+        "{told} is [good|better]",
     ),
 }
 
@@ -262,10 +304,10 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "size {size} is better, can I change {ref}?",
     ),
     "exchange_colour": (
-        "could you exchange {ref} for {new_colour}?",
-        "I would like {ref} in {new_colour}, please",
-        "please swap {ref}, I prefer {new_colour}",
-        "{new_colour} is better, can I exchange {ref}?",
+        "could you exchange {ref} for {colour}?",
+        "I would like {ref} in {colour}, please",
+        "please swap {ref}, I prefer {colour}",
+        "{colour} is better, can I exchange {ref}?",
     ),
     "price": (
         "could you tell me the price of {ref}?",
@@ -287,7 +329,7 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
     "express_time": (
         "could you tell me how fast express delivery is?",
         "how long do I have to wait for express?",
-        "do you know how many hours express delivery does take?",
+        "do you know how many minutes express delivery does take?",
     ),
     "free_from": (
         "could you tell me from what amount delivery is free?",
@@ -304,10 +346,10 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "do you know how long I can send back things?",
         "I want to know your return policy",
     ),
-    "refund_days": (
+    "refund_time": (
         "could you tell me how long refunds take?",
-        "how many days do I have to wait for a refund?",
-        "do you know how many days refunds take?",
+        "how many hours do I have to wait for a refund?",
+        "do you know how many hours refunds take?",
     ),
     "password": (
         "please reset my password, I can not log in",
@@ -332,84 +374,25 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "tell me which book to get for my homework",
         "do you know the capital of Spain?",
     ),
-    "which_one": ("okay, {ref}", "{ref} is the one", "the one I mean is {ref}"),
-}
-
-# How an order is referred to: by its number, by its item, by what was said, not at all.
-REFERENCES: dict[str, tuple[str, ...]] = {
-    "by_number": ("order {order}", "my order {order}", "order number {order}", "number {order}"),
-    "by_item": ("my {colour} {product}", "the {colour} {product}"),
-    "by_focus": ("it", "that order", "that one"),
-    "missing": ("my order", "an order", "one of my orders"),
-}
-
-# Mild insults of a shop and its bot; the calm answer starts with "I am sorry".
-INSULTS: dict[World, tuple[str, ...]] = {
-    "training": (
-        "you useless bot", "this is a stupid shop", "what a rubbish service",
-        "are you too dumb to answer", "your shop is a joke", "you are an idiot",
-        "such a terrible service", "you stupid idiot", "this bot is useless",
-        "what a terrible shop", "you dumb bot", "your service is rubbish",
+    "ask_day": (
+        "is it possible to deliver {ref} on another day?",
+        "I would like {ref} on another day, I am away",
+        "could you change the delivery day of {ref}?",
     ),
-    "held_out": (
-        "you are a stupid bot", "this shop is rubbish", "such a useless service",
-        "what a dumb idiot you are", "your bot is terrible",
+    "ask_city": (
+        "I would like to collect {ref} at a pickup point",
+        "is it possible to pick up {ref} myself?",
+        "could you send {ref} to a pickup point for me?",
     ),
-}  # fmt: skip
-
-# (before, after) what a customer of a register says; "learner" also drops articles.
-REGISTERS: dict[str, dict[World, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "plain": {"training": (("",), ("",)), "held_out": (("",), ("",))},
-    "formal": {
-        "training": (
-            ("Good morning, ", "Dear team, ", "Hello, ", "Good evening, "),
-            (" Thank you in advance.", " Kind regards.", " Many thanks.", ""),
-        ),
-        "held_out": (
-            ("Good morning, dear team, ", "Hello, good evening, "),
-            (" Many thanks in advance.", " Thank you, kind regards."),
-        ),
-    },
-    "casual": {
-        "training": (("hey, ", "hi, ", "yo, ", ""), (" thx", " pls", " cheers", "")),
-        "held_out": (("hey, hi, ", "yo, hey, "), (" pls thx", " thx, cheers")),
-    },
-    "learner": {
-        "training": (
-            ("Sorry, my English is not so good, ", "Please help, ", "", ""),
-            (" Please understand.", ""),
-        ),
-        "held_out": (
-            ("Please understand, my English is not good, ", "Sorry, please help, "),
-            ("",),
-        ),
-    },
+    "ask_size": (
+        "is it possible to exchange {ref} for another size?",
+        "{ref} does not fit, it is too small",
+        "I would like {ref} in another size",
+    ),
+    "ask_colour": (
+        "is it possible to have {ref} in another colour?",
+        "could you exchange {ref}? I do not like the colour",
+        "I would like {ref} in another colour",
+    ),
+    "tell": ("okay, {told}", "{told} would be good", "the one I want is {told}"),
 }
-
-_CHOICE = re.compile(r"\[([^\]]*)\]")
-_ARTICLE = re.compile(r"\b(?:the|a|an) ")
-
-
-@cache
-def expand(template: str) -> tuple[str, ...]:
-    """Every sentence that a template stands for, fields still in braces."""
-    parts = _CHOICE.split(template)
-    options = [part.split("|") if index % 2 else [part] for index, part in enumerate(parts)]
-    return tuple("".join(chosen) for chosen in product(*options))
-
-
-def templates(intent: str, world: World) -> tuple[str, ...]:
-    return (TRAINING if world == "training" else HELD_OUT)[intent]
-
-
-def spoken(text: str, register: str, before: str, after: str) -> str:
-    """A sentence as a customer of this register says it."""
-    if register == "learner":
-        text = _ARTICLE.sub("", text)
-    text = before + text
-    if register == "casual":
-        return text.rstrip("?") + after
-    text = text[0].upper() + text[1:]
-    if text[-1] not in "?.":
-        text += "."
-    return text + after

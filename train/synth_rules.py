@@ -1,10 +1,11 @@
 """What a right answer is, and which right answer the simulated users like.
 
 **The rule.** An answer is right where it carries out the action of the intent and no
-other action, and the values of each kind in it (order number, euro, days, hours,
-opening hours, size, weekday, colour, product, city, status, shop) are exactly the
-expected ones: a missing value, another order's value and a number of no kind are all
-wrong. A rude message must also get an apology. Upper and lower case do not matter.
+other action, names the order that it is about by its number or its item (or both), and
+the values of each kind in it (kroner, days, hours, minutes, opening hours, size, weekday,
+colour, city, status, shop) are exactly the expected ones: a missing value, another order's value
+and a number of no kind are all wrong. A rude message must also get an apology. Upper and
+lower case do not matter.
 
 **The simulated users.** They want a right answer that ends by offering a concrete
 next step or by thanking them: utility = right * (0.5 + 0.5 * closing), so 0 for a
@@ -26,7 +27,6 @@ from train.synth_world import (
     SHOP_LAST,
     STATUSES,
     WEEKDAYS,
-    Order,
     Shop,
 )
 
@@ -39,7 +39,11 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Action:
-    """What one kind of answer says (``answer``), shows (``sign``), and offers next."""
+    """What one kind of answer says (``answer``), shows (``sign``), and offers next.
+
+    ``{subject}`` in an answer is the order as the customer named it; ``slots`` are the
+    kinds of the other values.
+    """
 
     answer: str
     sign: str
@@ -49,112 +53,111 @@ class Action:
 
 ACTIONS: dict[str, Action] = {
     "status": Action(
-        "Order {order} is {status} and arrives on {day}.",
+        "{subject} is {status} and arrives on {day}.",
         r"\barrives on\b",
         "Would you like the tracking link?",
-        ("order", "status", "day"),
+        ("status", "day"),
     ),
     "cancel": Action(
-        "Order {order} is cancelled and {euro} euro come back to you.",
+        "{subject} is cancelled and {kroner} kroner come back to you.",
         r"\bis cancelled\b",
         "Would you like a receipt?",
-        ("order", "euro"),
+        ("kroner",),
     ),
     "cannot_cancel": Action(
-        "Order {order} is {status}, so I cannot cancel it.",
+        "{subject} is {status}, so I cannot cancel it.",
         r"\bcannot cancel\b",
         "Would you like a return label?",
-        ("order", "status"),
+        ("status",),
     ),
     "move_day": Action(
-        "Order {order} now comes on {day}.",
+        "{subject} now comes on {day}.",
         r"\bnow comes on\b",
         "Would you like a reminder?",
-        ("order", "day"),
+        ("day",),
     ),
     "address": Action(
-        "Order {order} now goes to your new address.",
+        "{subject} now goes to your new address.",
         r"\bto your new address\b",
         "Would you like a confirmation?",
-        ("order",),
     ),
     "pickup": Action(
-        "Order {order} now goes to the pickup point in {city}.",
+        "{subject} now goes to the pickup point in {city}.",
         r"\bto the pickup point\b",
         "Would you like the opening hours there?",
-        ("order", "city"),
+        ("city",),
     ),
     "return": Action(
-        "Order {order} can go back within {days} days.",
-        r"\bcan go back within\b",
+        "{subject} can be sent back for {days} days.",
+        r"(?<!things )\bcan be sent back\b",
         "Would you like a return label?",
-        ("order", "days"),
+        ("days",),
     ),
     "refund": Action(
-        "Order {order} gives you {euro} euro back in {days} days.",
-        r"\bgives you \d+ euro back\b",
+        "{subject} gives you {kroner} kroner back in {hours} hours.",
+        r"\bgives you \d+ kroner back\b",
         "Would you like a message when it is done?",
-        ("order", "euro", "days"),
+        ("kroner", "hours"),
     ),
     "exchange_size": Action(
-        "Order {order} will be swapped for size {size}.",
+        "{subject} will be swapped for size {size}.",
         r"\bwill be swapped for size\b",
         "Would you like a return label?",
-        ("order", "size"),
+        ("size",),
     ),
     "exchange_colour": Action(
-        "Order {order} will be swapped for {colour}.",
+        "{subject} will be swapped for {colour}.",
         r"\bwill be swapped for (?!size)",
         "Would you like a return label?",
-        ("order", "colour"),
+        ("colour",),
     ),
     "price": Action(
-        "Order {order} was {euro} euro.",
-        r"\border \d+ was\b",
+        "{subject} was {kroner} kroner.",
+        r"\bwas \d+ kroner\b",
         "Would you like the invoice?",
-        ("order", "euro"),
+        ("kroner",),
     ),
     "number": Action(
-        "The {colour} {product} is order {order}.",
+        "The {item} is order {order}.",
         r"\bis order\b",
         "Would you like the tracking link?",
-        ("order", "colour", "product"),
+        ("order", "item"),
     ),
     "express_fee": Action(
-        "Express delivery costs {euro} euro.",
-        r"\bexpress delivery costs\b",
+        "Express costs {kroner} kroner.",
+        r"\bexpress costs\b",
         "Shall I add it to your order?",
-        ("euro",),
+        ("kroner",),
     ),
     "express_time": Action(
-        "Express delivery takes {hours} hours.",
-        r"\bexpress delivery takes\b",
+        "Express takes {minutes} minutes.",
+        r"\bexpress takes\b",
         "Shall I add it to your order?",
-        ("hours",),
+        ("minutes",),
     ),
     "free_from": Action(
-        "Delivery is free from {euro} euro.",
+        "Delivery is free from {kroner} kroner.",
         r"\bdelivery is free\b",
         "Shall I show you our offers?",
-        ("euro",),
+        ("kroner",),
     ),
     "hours": Action(
-        "We are open from {open} to {close}.",
+        "We are open from {opens} to {closes}.",
         r"\bwe are open\b",
         "Shall I call you back?",
         ("open",),
     ),
     "window": Action(
-        "You can send things back within {days} days.",
-        r"\bsend things back within\b",
+        "Things can be sent back for {days} days.",
+        r"\bthings can be sent back\b",
         "Would you like a return label?",
         ("days",),
     ),
-    "refund_days": Action(
-        "A refund takes {days} days.",
-        r"\ba refund takes\b",
+    "refund_time": Action(
+        "Refunds take {hours} hours.",
+        r"\brefunds take\b",
         "Would you like a message when it is done?",
-        ("days",),
+        ("hours",),
     ),
     "password": Action(
         "I sent you a link for a new password.",
@@ -193,10 +196,11 @@ ACTIONS: dict[str, Action] = {
         "Shall I look up an order?",
         ("shop",),
     ),
-    "which_one": Action(
-        "Which order do you mean?",
-        r"\bwhich order do you mean\b",
+    "ask": Action(
+        "Which {wanted} do you mean?",
+        r"\bwhich \w+ do you mean\b",
         "Thank you for telling me!",
+        ("wanted",),
     ),
 }
 
@@ -215,10 +219,12 @@ def _words(words: tuple[str, ...]) -> str:
 _KINDS = {
     kind: re.compile(pattern, re.IGNORECASE)
     for kind, pattern in {
-        "order": r"(?<!\d)(\d{5})(?!\d)",
-        "euro": r"(?<!\d)(\d+) euro\b",
+        "order": r"(?<!\d)(\d{4})(?!\d)",
+        "item": rf"\b((?:{'|'.join(COLOURS)}) (?:{'|'.join(PRODUCTS)}))\b",
+        "kroner": r"(?<!\d)(\d+) kroner\b",
         "days": r"(?<!\d)(\d+) days\b",
         "hours": r"(?<!\d)(\d+) hours\b",
+        "minutes": r"(?<!\d)(\d+) minutes\b",
         "size": r"\bsize (\d+)(?!\d)",
         "open": r"\bfrom (\d+ to \d+)(?!\d)",
         "day": _words(WEEKDAYS),
@@ -226,6 +232,7 @@ _KINDS = {
         "product": _words(PRODUCTS),
         "city": _words(CITIES),
         "status": _words(STATUSES),
+        "wanted": r"\bwhich (day|city|size|colour)\b",
         "shop": rf"\b((?:{'|'.join(SHOP_FIRST)}) (?:{'|'.join(SHOP_LAST)}))\b",
     }.items()
 }
@@ -245,8 +252,9 @@ def _values(text: str) -> dict[str, set[str]]:
     typed: set[int] = set()
     for kind, pattern in _KINDS.items():
         for match in pattern.finditer(text):
-            found.setdefault(kind, set()).add(match.group(1).lower())
-            typed.update(range(*match.span(1)))
+            if match.start(1) not in typed:  # the colour of an item is not one more colour
+                found.setdefault(kind, set()).add(match.group(1).lower())
+                typed.update(range(*match.span(1)))
     stray = {m.group() for m in _NUMBER.finditer(text) if m.start() not in typed}
     return found | {"other": stray} if stray else found
 
@@ -262,8 +270,12 @@ def judge_answer(tags: Mapping[str, Any], answer: str) -> Ruling:
         return Ruling(False, f"says {', '.join(sorted(shown - {wanted}))} besides {wanted}")
     if tags["rude"] and "sorry" not in said.lower():
         return Ruling(False, "a rude message got no apology")
-    expected = {kind: {str(value).lower()} for kind, value in tags["slots"].items()}
+    expected = {kind: {value.lower()} for kind, value in tags["slots"].items()}
     found = _values(answer)
+    about = {kind: {value.lower()} for kind, value in tags["about"].items()}
+    if about and not about.keys() & found.keys():
+        return Ruling(False, "names no order")
+    expected |= {kind: value for kind, value in about.items() if kind in found}
     for kind in sorted(expected | found):
         want, have = expected.get(kind, set()), found.get(kind, set())
         if want != have:
@@ -292,50 +304,58 @@ def edit(tags: Mapping[str, Any], answer: str) -> str:
 
 
 def rule_tags(
-    intent: str, shop: Shop, order: Order | None, named: Mapping[str, str], *, rude: bool
+    intent: str,
+    shop: Shop,
+    named: Mapping[str, str],
+    *,
+    rude: bool,
+    by_item: bool = False,
 ) -> dict[str, Any]:
-    """The rule for one answer: what must be done and said. ``named`` is what the user named."""
-    name = intent
-    if intent == "cancel" and order is not None and order.status == "shipped":
-        name = "cannot_cancel"
+    """The rule for one answer: what must be done and said.
+
+    ``named`` is what the user named besides the order; ``by_item`` says whether the
+    reference answer calls the order by its item, else by its number.
+    """
+    order = shop.order
+    name = "cannot_cancel" if intent == "cancel" and order.status == "shipped" else intent
     action = ACTIONS[name]
-    slots = {kind: _value(kind, name, shop, order, named) for kind in action.slots}
-    opens, _, closes = slots.get("open", "").partition(" to ")
-    reference = action.answer.format(**{**slots, "open": opens, "close": closes})
-    if rude:
-        reference = f"{APOLOGY} {reference}"
+    slots = {kind: _value(kind, name, shop, named) for kind in action.slots}
+    about, subject = {}, ""
+    if "{subject}" in action.answer:
+        about = {"order": order.number, "item": order.item}
+        subject = f"The {order.item}" if by_item else f"Order {order.number}"
     return {
         "action": name,
         "slots": slots,
+        "about": about,
+        "subject": subject,
         "rude": rude,
-        "reference": reference,
+        "reference": phrase(name, subject, slots, rude=rude),
         "closing": action.closing,
     }
 
 
-def _value(
-    kind: str, action: str, shop: Shop, order: Order | None, named: Mapping[str, str]
-) -> str:
-    if kind == "day" and "day" in named:
-        return named["day"]
-    if kind == "colour" and "new_colour" in named:
-        return named["new_colour"]
-    if kind in ("city", "size"):
+def phrase(action: str, subject: str, slots: Mapping[str, str], *, rude: bool) -> str:
+    """An action's answer with its values filled in."""
+    opens, _, closes = slots.get("open", "").partition(" to ")
+    text = ACTIONS[action].answer.format(**slots, subject=subject, opens=opens, closes=closes)
+    return f"{APOLOGY} {text}" if rude else text
+
+
+def _value(kind: str, action: str, shop: Shop, named: Mapping[str, str]) -> str:
+    if kind in named:
         return named[kind]
-    if kind == "days":
-        return str(shop.return_days if action in ("return", "window") else shop.refund_days)
-    if order is not None:
-        return {
-            "order": order.number,
-            "euro": str(order.amount),
-            "status": order.status,
-            "day": order.day,
-            "colour": order.colour,
-            "product": order.product,
-        }[kind]
+    if kind == "kroner":
+        amounts = {"express_fee": shop.express_fee, "free_from": shop.free_from}
+        return str(amounts.get(action, shop.order.amount))
     return {
-        "euro": str(shop.express_fee if action == "express_fee" else shop.free_from),
-        "hours": str(shop.express_hours),
+        "order": shop.order.number,
+        "item": shop.order.item,
+        "status": shop.order.status,
+        "day": shop.order.day,
+        "days": str(shop.return_days),
+        "hours": str(shop.refund_hours),
+        "minutes": str(shop.express_minutes),
         "open": f"{shop.opens} to {shop.closes}",
         "shop": shop.name,
     }[kind]

@@ -10,7 +10,7 @@ so that a model which learned to copy can answer and one which memorised cannot.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -33,13 +33,13 @@ STATUSES = ("paid", "packed", "shipped")
 SHOP_FIRST = ("Old", "New", "Little", "Grand", "Happy", "Quiet", "Sunny", "Lucky")
 SHOP_LAST = ("Harbour", "Garden", "Market", "Corner", "Bridge", "Castle", "Forest", "River")
 
-AMOUNTS = range(11, 100)  # euro paid for an order
-EXPRESS_FEES = range(10, 40)  # euro
-FREE_FROM = range(20, 100)  # euro
-RETURN_DAYS = range(14, 61)
-REFUND_DAYS = range(10, 31)
-EXPRESS_HOURS = range(12, 73)
-SIZES = range(34, 60)
+AMOUNTS = range(100, 1000)  # kroner paid for an order
+EXPRESS_FEES = range(100, 400)  # kroner
+FREE_FROM = range(200, 1000)  # kroner
+RETURN_DAYS = range(100, 400)
+REFUND_HOURS = range(100, 400)
+EXPRESS_MINUTES = range(100, 600)
+SIZES = range(100, 190)  # centimetres of body height (EN 13402)
 
 
 def world_of_number(number: int) -> World:
@@ -52,12 +52,7 @@ def world_of_pair(first: int, second: int) -> World:
 
 @cache
 def numbers(values: range, world: World) -> tuple[int, ...]:
-    """The two-digit values of a world, but for 11, 22, ..., 99.
-
-    Order numbers repeat no digit, so these would be the only pairs of digits in the
-    held-out world that a model never met in any number of the training world.
-    """
-    return tuple(value for value in values if world_of_number(value) == world and value % 11 != 0)
+    return tuple(value for value in values if world_of_number(value) == world)
 
 
 @cache
@@ -92,16 +87,16 @@ def opening_hours(world: World) -> tuple[tuple[int, int], ...]:
 
 
 def order_number(rng: random.Random, world: World) -> str:
-    """Five different digits, so that copying one digit after the other is unambiguous."""
+    """Four different digits, so that copying one digit after the other is unambiguous."""
     while True:
-        number = "".join(rng.sample("0123456789", 5))
+        number = "".join(rng.sample("0123456789", 4))
         if number[0] != "0" and world_of_number(int(number)) == world:
             return number
 
 
 @dataclass
 class Order:
-    """One line of the order table, and what the conversation did to it so far."""
+    """The customer's order, and what the conversation did to it so far."""
 
     number: str
     colour: str
@@ -111,11 +106,12 @@ class Order:
     amount: int
     cancelled: bool = False
 
+    @property
+    def item(self) -> str:
+        return f"{self.colour} {self.product}"
+
     def line(self) -> str:
-        return (
-            f"{self.colour} {self.product}: order {self.number}, {self.status}, "
-            f"{self.day}, {self.amount} euro"
-        )
+        return f"Order {self.number}: {self.item}, {self.status}, {self.day}, {self.amount} kroner."
 
 
 FACTS = ("returns", "refunds", "express", "free", "open")
@@ -124,82 +120,71 @@ _NUM_FACTS = 3
 
 @dataclass
 class Shop:
-    """What one conversation's system message says: the facts ``shown``, and the orders."""
+    """What one conversation's system message says: the facts ``shown``, and the order."""
 
     world: World
     name: str
     shown: tuple[str, ...]
     return_days: int
-    refund_days: int
+    refund_hours: int
     express_fee: int
-    express_hours: int
+    express_minutes: int
     free_from: int
     opens: int
     closes: int
-    orders: list[Order] = field(default_factory=list)
+    order: Order
 
     def system_message(self) -> str:
         facts = {
-            "returns": f"Returns {self.return_days} days.",
-            "refunds": f"Refunds {self.refund_days} days.",
-            "express": f"Express {self.express_fee} euro, {self.express_hours} hours.",
-            "free": f"Free from {self.free_from} euro.",
-            "open": f"Open {self.opens} to {self.closes}.",
+            "returns": [f"Things can be sent back for {self.return_days} days."],
+            "refunds": [f"Refunds take {self.refund_hours} hours."],
+            "express": [
+                f"Express costs {self.express_fee} kroner.",
+                f"Express takes {self.express_minutes} minutes.",
+            ],
+            "free": [f"Delivery is free from {self.free_from} kroner."],
+            "open": [f"We are open from {self.opens} to {self.closes}."],
         }
-        head = " ".join([f"{self.name} support.", *(facts[name] for name in self.shown)])
-        return "\n".join([head, *(order.line() for order in self.orders)])
+        lines = [f"This is the {self.name} shop."]
+        lines += [line for name in self.shown for line in facts[name]]
+        return "\n".join([*lines, self.order.line()])
 
 
 def draw_shop(rng: random.Random, world: World) -> Shop:
-    """A shop with three facts and two orders that no answer can mix up unseen.
+    """A shop with three facts and one order, no two of whose numbers can be mixed up unseen.
 
-    Its amounts, fees, days and hours are different numbers (and have different first
-    digits where the world has enough), as are its orders' colours, products, weekdays
-    and first digits; two order numbers share no two adjacent digits.
+    Its amounts, fees, days, hours and minutes begin with different pairs of digits.
     """
-    num_orders = 2
-    ranges = [RETURN_DAYS, REFUND_DAYS, EXPRESS_FEES, EXPRESS_HOURS, FREE_FROM]
     values: list[int] = []
-    for each in [*ranges, *[AMOUNTS] * num_orders]:
+    for each in (RETURN_DAYS, REFUND_HOURS, EXPRESS_FEES, EXPRESS_MINUTES, FREE_FROM, AMOUNTS):
         values.append(_different(rng, numbers(each, world), values))
+    returns, refunds, fee, minutes, free, amount = values
     opens, closes = rng.choice(opening_hours(world))
     chosen = rng.sample(FACTS, _NUM_FACTS)
-    shown = tuple(name for name in FACTS if name in chosen)
-    returns, refunds, fee, hours, free, *amounts = values
-    shop = Shop(
+    colour, product = rng.choice(items(world))
+    return Shop(
         world=world,
         name=rng.choice(shop_names(world)),
-        shown=shown,
+        shown=tuple(name for name in FACTS if name in chosen),
         return_days=returns,
-        refund_days=refunds,
+        refund_hours=refunds,
         express_fee=fee,
-        express_hours=hours,
+        express_minutes=minutes,
         free_from=free,
         opens=opens,
         closes=closes,
+        order=Order(
+            order_number(rng, world),
+            colour,
+            product,
+            rng.choice(STATUSES),
+            rng.choice(WEEKDAYS),
+            amount,
+        ),
     )
-    days = rng.sample(WEEKDAYS, num_orders)
-    while len(shop.orders) < num_orders:
-        colour, product = rng.choice(items(world))
-        number = order_number(rng, world)
-        if any(
-            colour == other.colour or product == other.product or _alike(number, other.number)
-            for other in shop.orders
-        ):
-            continue
-        index = len(shop.orders)
-        status = rng.choice(STATUSES)
-        shop.orders.append(Order(number, colour, product, status, days[index], amounts[index]))
-    return shop
 
 
 def _different(rng: random.Random, candidates: tuple[int, ...], taken: list[int]) -> int:
-    """A number not taken yet, with a first digit not taken yet where there is one."""
-    free = [number for number in candidates if number not in taken]
-    digits = {number // 10 for number in taken}
-    return rng.choice([number for number in free if number // 10 not in digits] or free)
-
-
-def _alike(one: str, other: str) -> bool:
-    pairs = {other[i : i + 2] for i in range(4)}
-    return one[0] == other[0] or any(one[i : i + 2] in pairs for i in range(4))
+    """A number whose first two digits no number taken yet begins with."""
+    begun = {number // 10 for number in taken}
+    return rng.choice([number for number in candidates if number // 10 not in begun])
