@@ -1,5 +1,5 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
-.PHONY: demo loop-real test test-slow test-journeys lint setup lock clean
+.PHONY: demo loop-real test test-slow lint setup lock clean
 BIN := .venv/bin
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
@@ -11,13 +11,10 @@ loop-real: setup     ## the whole loop on real data: make loop-real DATA=../shar
 	@$(BIN)/hallmark --home .hallmark-real loop --data $(DATA)
 
 test: setup          ## everything that is quick
-	@$(BIN)/python -m pytest -m "not slow and not journey"
+	@$(BIN)/python -m pytest -m "not slow"
 
-test-slow: setup     ## the long end-to-end runs
+test-slow: setup     ## the long end-to-end runs: the demo and the loop on real data among them
 	@$(BIN)/python -m pytest -m slow
-
-test-journeys: setup ## the demo and the real loop as a whole; README says how far they get
-	@$(BIN)/python -m pytest -m journey
 
 lint: setup          ## style and strict types
 	@$(BIN)/ruff check .

@@ -19,6 +19,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.options import (
+    Alias,
+    Checkpoint,
+    DatasetName,
+    Home,
+    Host,
+    Json,
+    LedgerUrl,
+    NewName,
+    PolicyFile,
+    Port,
+    Reason,
+    Seed,
+)
+
 if TYPE_CHECKING:
     from commands.session import Session
 
@@ -45,20 +60,6 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(trust_app, name="trust")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Checkpoint = Annotated[
-    str, typer.Argument(help="An alias, a name, a digest (8 hex digits are enough), or a folder.")
-]
-PolicyFile = Annotated[
-    str, typer.Option(help="A policy file, or the name of a shipped one: support, real.")
-]
-Seed = Annotated[int, typer.Option(help="Fixes everything random.")]
-DatasetName = Annotated[str, typer.Option(help="The dataset's name in the ledger.")]
-NewName = Annotated[str, typer.Option(help="The new checkpoint's name.")]
-Alias = Annotated[str, typer.Option(help="The alias to move.")]
-Reason = Annotated[str, typer.Option(help="Kept in the history.")]
-Port = Annotated[int, typer.Option(envvar="HALLMARK_PORT", help="Where the server listens.")]
-
 
 def session(context: typer.Context) -> Session:
     from commands.session import Session
@@ -68,15 +69,7 @@ def session(context: typer.Context) -> Session:
 
 
 @app.callback()
-def _settings(
-    home: Annotated[
-        Path, typer.Option(envvar="HALLMARK_HOME", help="Where checkpoints and evidence live.")
-    ] = Path(".hallmark"),
-    ledger: Annotated[
-        str | None,
-        typer.Option(envvar="HALLMARK_LEDGER_URL", help="SQL database; SQLite in HOME by default."),
-    ] = None,
-) -> None:
+def _settings(home: Home = Path(".hallmark"), ledger: LedgerUrl = None) -> None:
     pass
 
 
@@ -178,9 +171,7 @@ def train_prefer(
     preferences: Annotated[Path, typer.Argument(help="A folder made by `feedback export`.")],
     parent: Annotated[str, typer.Option(help="Checkpoint to improve.")],
     name: NewName,
-    recipe: Annotated[str, typer.Option(help="prefer-dpo-cpu or prefer-kto-cpu.")] = (
-        "prefer-dpo-cpu"
-    ),
+    recipe: Annotated[str, typer.Option(help="A file, or prefer-...-cpu.")] = "prefer-dpo-cpu",
     seed: Seed = 0,
 ) -> int:
     """Train the next checkpoint from what users preferred (DPO or KTO).
@@ -231,10 +222,7 @@ def plan(
 
 @app.command()
 def promote(
-    context: typer.Context,
-    checkpoint: Checkpoint,
-    alias: Alias = "champion",
-    reason: Reason = "",
+    context: typer.Context, checkpoint: Checkpoint, alias: Alias = "champion", reason: Reason = ""
 ) -> int:
     """Move an alias to a checkpoint that has a valid, passing hallmark.
 
@@ -246,11 +234,7 @@ def promote(
 
 
 @app.command()
-def rollback(
-    context: typer.Context,
-    alias: Alias = "champion",
-    reason: Reason = "",
-) -> int:
+def rollback(context: typer.Context, alias: Alias = "champion", reason: Reason = "") -> int:
     """Move an alias back to the checkpoint that it named before.
 
     [dim]Example: hallmark rollback --reason "complaints"[/dim]
@@ -278,13 +262,11 @@ def serve(
         list[str] | None,
         typer.Option(help="NAME=CHECKPOINT or NAME=CHECKPOINT:WEIGHT; repeatable."),
     ] = None,
-    host: Annotated[str, typer.Option(envvar="HALLMARK_HOST")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Port = 8000,
     model: Annotated[str, typer.Option(help="The model name that clients ask for.")] = "hallmark",
     experiment: Annotated[str, typer.Option(help="Salt of the split, and its name.")] = "default",
-    store_conversations: Annotated[
-        bool | None, typer.Option(help="Keep masked conversations, so that feedback can train.")
-    ] = None,
+    store_conversations: Annotated[bool | None, typer.Option(help="Kept masked, to train.")] = None,
 ) -> int:
     """Answer requests with hallmarked checkpoints, one vLLM process per variant.
 

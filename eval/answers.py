@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from eval.checks import AnswerQualityConfig, Measured, TaskSuccessConfig
@@ -161,6 +162,7 @@ def _metrics() -> Mapping[str, Any]:
 
     return {
         "rouge": collections.RougeScore,
+        "rouge_recall": partial(collections.RougeScore, mode="recall"),
         "bleu": collections.BleuScore,
         "chrf": collections.CHRFScore,
         "string_similarity": collections.NonLLMStringSimilarity,

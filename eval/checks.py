@@ -87,7 +87,8 @@ class BenchmarkConfig(Record):
 class AnswerQualityConfig(Record):
     data: Path
     """JSONL of conversations; the last assistant message is the reference."""
-    metric: Literal["rouge", "bleu", "chrf", "string_similarity"] = "rouge"
+    metric: Literal["rouge", "rouge_recall", "bleu", "chrf", "string_similarity"] = "rouge"
+    """``rouge`` is ROUGE-L's F-measure; its recall does not mind words beyond the reference."""
     max_items: int | None = Field(default=None, ge=1)
     last_messages: int | None = Field(default=None, ge=1)
     """How many messages before the answer are shown, a leading system message besides."""

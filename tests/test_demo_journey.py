@@ -11,7 +11,7 @@ from tests.journeys import Run, run
 
 GIB = 2**30
 
-pytestmark = pytest.mark.journey
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.journeys import run
 
-pytestmark = pytest.mark.journey
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.timeout(2400)

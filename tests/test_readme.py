@@ -38,7 +38,7 @@ def test_readme_names_every_room() -> None:
 
 
 def test_readme_names_every_environment_variable_of_the_commands() -> None:
-    source = (ROOT / "hallmark.py").read_text()
+    source = (ROOT / "commands" / "options.py").read_text()
     settings = set(re.findall(r'envvar="(HALLMARK_[A-Z_]+)"', source))
     assert settings
     assert [name for name in settings if name not in README] == []

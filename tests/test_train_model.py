@@ -54,11 +54,27 @@ def test_flops_are_six_per_matrix_weight_and_the_attention_term(network: Any) ->
     assert flops_per_token(network, 128) == 6 * (matrices + head) + 12 * 2 * 64 * 128
 
 
-def test_a_fresh_block_is_the_identity() -> None:
+def test_a_fresh_block_is_the_identity_but_for_the_heads_that_look_back() -> None:
     fresh = create(SHAPE, eos=2, pad=0, seed=0)
     ids = torch.randint(0, 320, (1, 9))
+    with torch.no_grad():
+        fresh.model.layers[0].self_attn.o_proj.weight.zero_()
     hidden = fresh.model(input_ids=ids).last_hidden_state
     assert torch.equal(hidden, fresh.model.norm(fresh.model.embed_tokens(ids)))
+
+
+@pytest.mark.parametrize("head_dim", [16, 32, 64])
+def test_half_of_a_fresh_first_layers_heads_look_a_fixed_number_of_tokens_back(
+    head_dim: int,
+) -> None:
+    fresh = create(SHAPE.model_copy(update={"head_dim": head_dim}), eos=2, pad=0, seed=0)
+    fresh.set_attn_implementation("eager")
+    ids = torch.randint(0, 320, (1, 40))
+    weights = fresh.model(input_ids=ids, output_attentions=True).attentions[0][0]
+    for head in range(2):
+        looked_at = weights[head].argmax(dim=-1)[5:]
+        assert torch.equal(looked_at, torch.arange(5, 40) - head - 1)
+        assert weights[head].max(dim=-1).values[5:].min() > 0.85
 
 
 def _grads(scorer: Scorer, autocast: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

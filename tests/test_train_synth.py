@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from train import synth
 from train.privacy import mask
 from train.synth_phrases import HELD_OUT, TRAINING
-from train.synth_speech import INSULTS, REFERENCES, REGISTERS, expand, spoken
 from train.synth_rules import ACTIONS
+from train.synth_speech import INSULTS, REFERENCES, REGISTERS, expand, spoken
 from train.synth_world import (
     AMOUNTS,
     CITIES,
