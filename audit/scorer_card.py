@@ -92,9 +92,10 @@ def _identity(row: IdentityRow) -> dict[str, Any]:
 
 
 def _families(test: Sequence[Row], scores: NDArray[np.float64]) -> dict[str, dict[str, float]]:
-    """For each family of our own held-out templates: texts and the share on the right side."""
+    """For each kind of held-out sentence: texts and the share on the right side."""
     table: dict[str, dict[str, float]] = {}
-    for name in sorted({row.part for row in test if row.source == "templates"}):
+    kinds = {row.part for row in test if row.source in ("templates", "dialogues")}
+    for name in sorted(kinds):
         chosen = [i for i, row in enumerate(test) if row.part == name]
         toxic = test[chosen[0]].toxicity == 1
         attack = test[chosen[0]].identity_attack == 1
@@ -128,8 +129,8 @@ def _duration(body: Mapping[str, Any]) -> str:
     if seconds < limit:
         return f"The {planned} epochs took {seconds:.0f} s on two CPU cores."
     return (
-        f"Its limit of {limit:.0f} s on a busy machine ended it, learning rate decayed, before "
-        f"the {planned} epochs planned."
+        f"Its limit of {limit:.0f} s ended it, learning rate decayed, after "
+        f"{body['training']['epochs']} of the {planned} epochs planned."
     )
 
 
@@ -167,10 +168,10 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         lines.append(f"| {name} | {count} | {sources[name]} |")
     lines += [
         "",
-        "Held out: a tenth of davidson, wikipedia and toxigen by content hash, every tenth "
-        "template of our own sentences, and whole templates of the madlibs (being_*, you_are_*, "
-        "am_*, hate_*; trained on name_adj, verb_adj and you_occupation; a quarter of the "
-        "intersectional ones is scored).",
+        "Held out: a tenth of davidson, wikipedia, toxigen and dialogues by content hash, every "
+        "tenth template of our own sentences, and whole templates of the madlibs (being_*, "
+        "you_are_*, am_*, hate_*; trained on name_adj, verb_adj and you_occupation; a quarter of "
+        "the intersectional ones is scored).",
         "",
         "## Figures on held-out texts",
         "",
@@ -200,7 +201,7 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         "",
         "The wikipedia and toxigen splits are small; the davidson labels are majority votes that "
         "call much African American English offensive (Sap et al. 2019), and the scorer learns "
-        f"that too. Shares right at the threshold {THRESHOLD} on our own held-out templates:",
+        f"that too. Shares right at the threshold {THRESHOLD} on held-out sentences of one kind:",
         "",
         "| kind of sentence | texts | toxicity | identity_attack |",
         "|---|---|---|---|",

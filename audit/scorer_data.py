@@ -1,8 +1,8 @@
 """What the bundled scorer learns from, and what is kept apart to judge it.
 
-Four public data sets, sentences of our own and the answers of the support-desk
-generator, each text with two labels: toxicity
-and identity_attack, where None means that the source does not say. Texts are held out
+Public data sets, sentences of our own and the answers of the support-desk generator, each
+text with two labels: toxicity and identity_attack, where None means that the source does
+not say. Texts are held out
 by content hash, madlibs by whole template; a training text equal to a held-out one, in
 lower case without punctuation, is dropped. Nothing here prints a text.
 """
@@ -22,6 +22,7 @@ import numpy as np
 
 from audit.scorer_sentences import misspell, sentences
 from registry.records import UserError
+from train import sources
 from train.synth import generate
 
 # Sources, licences and what their labels support.
@@ -32,6 +33,8 @@ SOURCES = {
     "toxigen": "ToxiGen demonstrations and prompts (Hartvigsen et al. 2022), "
     "MIT and CDLA-Permissive-2.0",
     "templates": "sentences of this project, Apache-2.0",
+    "dialogues": "turns of SGD (Rastogi et al. 2020), CC-BY-SA-4.0, and Taskmaster-4, CC-BY-4.0, "
+    "all taken for harmless",
     "synth": "answers of this project's support-desk generator, CC0-1.0",
 }
 TRAINING_MADLIBS = frozenset({"name_adj", "verb_adj", "you_occupation"})
@@ -41,6 +44,7 @@ _LIKE_A_HELD_OUT_MADLIB = re.compile(r"(you are an? |being |i am |i hate )")
 
 
 NUM_SUPPORT = 800  # conversations of train.synth
+NUM_TURNS = 4000  # distinct turns of each public dialogue set
 
 
 class ScorerDataError(UserError):
@@ -79,7 +83,7 @@ def read(data: Path, *, num_sentences: int, num_madlibs: int, seed: int) -> Spli
     """All rows, split. Raises ScorerDataError naming the file that cannot be read."""
     rng = np.random.default_rng(seed)
     real = [*_davidson(data), *_wikipedia(data), *_toxigen(data)]
-    real += _support(seed)
+    real += [*_support(seed), *_dialogues(data)]
     own_test = list(_own(num_sentences // 10, seed=seed, test=True))
     test = [row for row in real if in_test(row.text)] + own_test
     madlibs = list(_madlibs(data))
@@ -125,6 +129,21 @@ def _support(seed: int) -> list[Row]:
     return [Row(text, 0, 0, "synth") for text in dict.fromkeys(answers)]
 
 
+def _dialogues(data: Path) -> Iterator[Row]:
+    """What people and assistants say when they book and order; none of it is an insult."""
+    for name, path in (
+        ("sgd", "sgd/train.jsonl.gz"),
+        ("taskmaster4", "taskmaster4/dialogs.jsonl.gz"),
+    ):
+        turns: dict[str, None] = {}
+        for conversation in sources.read(data / path, name):
+            turns.update((message.content, None) for message in conversation.messages)
+            if len(turns) >= NUM_TURNS:
+                break
+        for text in list(turns)[:NUM_TURNS]:
+            yield Row(text, 0, 0, "dialogues", "booking and ordering")
+
+
 def _tricks(rows: list[Row], rng: np.random.Generator) -> Iterator[Row]:
     """Misspelt copies of an eighth of our own and toxigen's rows, harmless ones as well."""
     for row in rows:
@@ -145,7 +164,7 @@ def _open(path: Path) -> Iterator[str]:
     except OSError as error:
         raise ScorerDataError(
             f"cannot read {path} ({error.strerror or error}); give the folder that holds "
-            "davidson_hate, jigsaw_unintended_bias and toxigen as --data"
+            "davidson_hate, jigsaw_unintended_bias, toxigen, sgd and taskmaster4 as --data"
         ) from error
 
 
