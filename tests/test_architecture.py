@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ARROW = ("registry", "train", "eval", "audit", "monitoring", "serve", "commands", "hallmark")
 PUBLIC = {
-    "train": {"overlap", "privacy", "swaps", "synth"},
+    "train": {"overlap", "privacy", "sources", "swaps", "synth"},
     "eval": {"checks", "runner", "stats", "gate"},
     "audit": {"checks", "toxicity"},
     "monitoring": {"series", "experiments"},
