@@ -44,7 +44,7 @@ _LIKE_A_HELD_OUT_MADLIB = re.compile(r"(you are an? |being |i am |i hate )")
 
 
 NUM_SUPPORT = 800  # conversations of train.synth
-NUM_TURNS = 4000  # distinct turns of each public dialogue set
+NUM_TURNS = 6000  # distinct turns of each public dialogue set
 
 
 class ScorerDataError(UserError):

@@ -3,7 +3,7 @@
     python -m audit.train_scorer --data ../shared/data --out audit/scorer
 
 A compact BERT with two labels, toxicity and identity_attack, from scratch on two CPU
-cores in about six minutes. The folder holds config.json, model.safetensors (fp16),
+cores in under five minutes. The folder holds config.json, model.safetensors (fp16),
 tokenizer.json, vocab.txt, figures.json and README.md, the model card.
 Seeded; bf16 kernels differ between processors, so figures repeat to about .005, not to
 the bit. It prints figures, never a text.
@@ -59,7 +59,7 @@ class Settings:
     """Share of tokens that training replaces by [UNK]."""
     joined_share: float = 0.1
     """Share of rows that training glues to another one, so that long texts occur."""
-    max_seconds: float = 450.0
+    max_seconds: float = 270.0
     """Training stops its schedule early rather than run longer."""
 
 

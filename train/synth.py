@@ -1,15 +1,17 @@
 """Conversations of an online shop's support desk, from a seeded grammar.
 
 ``generate`` speaks from a training world, ``questions`` from a held-out one whose
-sentence templates, order numbers, amounts, days and product-colour pairs the first
-can never produce (``train.synth_world``, ``train.synth_phrases``). What a right answer
-is, and what the simulated users prefer, stands in ``train.synth_rules``. About half
-of the answers are bare and half end with a closing.
+sentence templates, order numbers, amounts, periods, sizes, opening hours, shop names and
+product-colour pairs the first can never produce (``train.synth_world``,
+``train.synth_phrases``); weekdays, cities and statuses are few and occur in both. What a
+right answer is, and what the simulated users prefer, stands in ``train.synth_rules``.
+About half of the answers are bare and half end with a closing.
 
-A conversation's tags hold the rule of its last answer (``action``, ``slots``, ``rude``,
-``reference``, ``closing``, ``intent``, ``template``), the rules of all its answers in
-``turns``, its ``intents``, the customer's register as ``group``, and ``personal``: the
-personal data planted in it, as (kind, text) pairs, or counts by kind where it is masked.
+A conversation's tags hold the rule of its last answer (``action``, ``about``, ``subject``,
+``slots``, ``rude``, ``reference``, ``closing``, ``intent``, ``template``), the rules of all
+its answers in ``turns``, its ``intents``, the customer's register as ``group``, and
+``personal``: the personal data planted in it, as (kind, text) pairs, or counts by kind
+where it is masked.
 """
 
 from __future__ import annotations

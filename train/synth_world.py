@@ -1,10 +1,11 @@
 """The simulated shop's values, cut into a training world and a held-out world.
 
-Every value that an answer copies belongs to exactly one of the two worlds, by
-arithmetic that no digit gives away: a number is held out where ``n % 7 == 3``, a
-pair of words (product and colour, the shop's two names) or of hours where the sum
-of their indices is in a fixed residue class. Words themselves occur in both worlds,
-so that a model which learned to copy can answer and one which memorised cannot.
+Every number, item, shop name and pair of opening hours belongs to exactly one of the
+two worlds, by arithmetic that no digit gives away: a number is held out where
+``n % 7 == 3``, a pair of words (product and colour, the shop's two names) or of hours
+where the sum of their indices is in a fixed residue class. Words and pieces of numbers
+occur in both worlds, so that a model which learned to copy can answer and one which
+memorised cannot. Weekdays, cities and statuses are too few to be cut.
 """
 
 from __future__ import annotations
