@@ -16,7 +16,6 @@ from train.synth_rules import ACTIONS
 from train.synth_speech import INSULTS, REFERENCES, REGISTERS, expand, spoken
 from train.synth_world import (
     AMOUNTS,
-    CITIES,
     COLOURS,
     EXPRESS_FEES,
     EXPRESS_MINUTES,
@@ -25,7 +24,8 @@ from train.synth_world import (
     REFUND_HOURS,
     RETURN_DAYS,
     SIZES,
-    WEEKDAYS,
+    days,
+    districts,
     draw_shop,
     items,
     numbers,
@@ -93,7 +93,7 @@ def test_each_piece_of_a_held_out_number_is_known_from_training_numbers_of_its_k
     assert {n % 10 for n in held_out} <= {n % 10 for n in training}
 
 
-@pytest.mark.parametrize("pairs", [items, shop_names, opening_hours])
+@pytest.mark.parametrize("pairs", [items, shop_names, days, districts, opening_hours])
 def test_the_worlds_share_no_pair(pairs):
     assert not set(pairs("training")) & set(pairs("held_out"))
     assert pairs("held_out")
@@ -103,6 +103,27 @@ def test_each_product_and_each_colour_is_known_from_training():
     colours, products = zip(*items("training"), strict=True)
     assert set(colours) == set(COLOURS)
     assert set(products) == set(PRODUCTS)
+
+
+@pytest.mark.parametrize("pairs", [shop_names, days, districts])
+def test_each_word_of_a_held_out_pair_is_known_from_training(pairs):
+    held_out, training = (
+        {word for pair in pairs(world) for word in pair.split()}
+        for world in ("held_out", "training")
+    )
+    assert held_out <= training
+
+
+def test_no_value_of_a_held_out_answer_but_a_status_occurs_in_training(conversations, questions):
+    """Colours are held out with their product, statuses are cases of the rule."""
+
+    def values(rows):
+        turns = [turn for row in rows for turn in row.tags["turns"]]
+        slots = {pair for turn in turns for pair in (turn["slots"] | turn["about"]).items()}
+        return {(k, v) for k, v in slots if k not in ("status", "colour", "wanted")}
+
+    assert len(values(questions)) > 500
+    assert not values(questions) & values(conversations)
 
 
 @given(st.integers(min_value=0, max_value=10**9))
@@ -179,7 +200,7 @@ OTHER = {
     "open": "1 to 2",
 }  # fmt: skip
 WORDS = {
-    "day": WEEKDAYS, "colour": COLOURS, "city": CITIES, "status": ("paid", "shipped"),
+    "day": days("training"), "colour": COLOURS, "city": districts("training"), "status": ("paid", "shipped"),
     "shop": shop_names("training"), "item": ("red mug", "blue mug"), "wanted": ("day", "city"),
 }  # fmt: skip
 

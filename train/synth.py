@@ -1,10 +1,10 @@
 """Conversations of an online shop's support desk, from a seeded grammar.
 
 ``generate`` speaks from a training world, ``questions`` from a held-out one whose
-sentence templates, order numbers, amounts, periods, sizes, opening hours, shop names and
-product-colour pairs the first can never produce (``train.synth_world``,
-``train.synth_phrases``); weekdays, cities and statuses are few and occur in both. What a
-right answer is, and what the simulated users prefer, stands in ``train.synth_rules``.
+sentence templates, order numbers, amounts, periods, sizes, days, districts, opening hours,
+shop names and product-colour pairs the first can never produce (``train.synth_world``,
+``train.synth_phrases``). What a right answer is, and what the simulated users prefer,
+stands in ``train.synth_rules``.
 About half of the answers are bare and half end with a closing.
 
 A conversation's tags hold the rule of its last answer (``action``, ``about``, ``subject``,
@@ -35,12 +35,12 @@ from train.synth_rules import (
 )
 from train.synth_speech import INSULTS, REFERENCES, REGISTERS, expand, spoken, templates
 from train.synth_world import (
-    CITIES,
     SIZES,
     WEARABLE,
-    WEEKDAYS,
     Shop,
     World,
+    days,
+    districts,
     draw_shop,
     items,
     numbers,
@@ -138,7 +138,8 @@ class _Dialogue:
             return
         rude = rng.random() < _RUDE_SHARE and intent not in ("hello", "thanks")
         if intent not in _ORDER_INTENTS:
-            self.say(intent, self.sentence(intent, "", {"city": rng.choice(CITIES)}), rude=rude)
+            named = {"city": rng.choice(districts(self.world))}
+            self.say(intent, self.sentence(intent, "", named), rude=rude)
             self.answer(intent, rule_tags(intent, self.shop, {}, rude=rude))
             return
         if order.cancelled and intent not in _AFTER_CANCELLING:
@@ -174,9 +175,10 @@ class _Dialogue:
         """The slot that the user names in this request."""
         rng, order = self.rng, self.shop.order
         if intent == "move_day":
-            return {"day": rng.choice([day for day in WEEKDAYS if day != order.day])}
+            weekday = order.day.split()[0]
+            return {"day": rng.choice([day for day in days(self.world) if weekday not in day])}
         if intent == "pickup":
-            return {"city": rng.choice(CITIES)}
+            return {"city": rng.choice(districts(self.world))}
         if intent == "exchange_size":
             return {"size": str(rng.choice(numbers(SIZES, self.world)))}
         if intent == "exchange_colour":

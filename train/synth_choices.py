@@ -9,14 +9,14 @@ from registry.conversation import Conversation
 from train.synth_rules import ACTIONS, judge_answer, phrase
 from train.synth_world import (
     AMOUNTS,
-    CITIES,
     COLOURS,
     EXPRESS_MINUTES,
     REFUND_HOURS,
     RETURN_DAYS,
     SIZES,
     STATUSES,
-    WEEKDAYS,
+    days,
+    districts,
     items,
     numbers,
     opening_hours,
@@ -64,9 +64,9 @@ def _drawn(kind: str, rng: random.Random) -> str:
     if kind == "item":
         return " ".join(rng.choice(items("held_out")))
     words = {
-        "day": WEEKDAYS,
+        "day": days("held_out"),
         "colour": COLOURS,
-        "city": CITIES,
+        "city": districts("held_out"),
         "status": STATUSES,
         "wanted": ("day", "city", "size", "colour"),
     }.get(kind)

@@ -2,9 +2,9 @@
 
 **The rule.** An answer is right where it carries out the action of the intent and no
 other action, names the order that it is about by its number or its item (or both), and
-the values of each kind in it (kroner, days, hours, minutes, opening hours, size, weekday,
-colour, city, status, shop) are exactly the expected ones: a missing value, another order's value
-and a number of no kind are all wrong. A rude message must also get an apology. Upper and
+the values of each kind in it (kroner, days, hours, minutes, opening hours, size, day with
+its part, colour, city with its part, status, shop) are exactly the expected ones: a missing
+value, half of a value, another order's value and a number of no kind are all wrong. A rude message must also get an apology. Upper and
 lower case do not matter.
 
 **The simulated users.** They want a right answer that ends by offering a concrete
@@ -21,7 +21,9 @@ from typing import Any
 
 from train.synth_world import (
     CITIES,
+    CITY_PARTS,
     COLOURS,
+    DAY_PARTS,
     PRODUCTS,
     SHOP_FIRST,
     SHOP_LAST,
@@ -216,6 +218,11 @@ def _words(words: tuple[str, ...]) -> str:
     return rf"\b({'|'.join(words)})\b"
 
 
+def _pair(firsts: tuple[str, ...], seconds: tuple[str, ...]) -> str:
+    """Both words, or the first alone, which then is a wrong value."""
+    return rf"\b((?:{'|'.join(firsts)})(?: (?:{'|'.join(seconds)}))?)\b"
+
+
 _KINDS = {
     kind: re.compile(pattern, re.IGNORECASE)
     for kind, pattern in {
@@ -227,10 +234,10 @@ _KINDS = {
         "minutes": r"(?<!\d)(\d+) minutes\b",
         "size": r"\bsize (\d+)(?!\d)",
         "open": r"\bfrom (\d+ to \d+)(?!\d)",
-        "day": _words(WEEKDAYS),
+        "day": _pair(WEEKDAYS, DAY_PARTS),
         "colour": _words(COLOURS),
         "product": _words(PRODUCTS),
-        "city": _words(CITIES),
+        "city": _pair(CITIES, CITY_PARTS),
         "status": _words(STATUSES),
         "wanted": r"\bwhich (day|city|size|colour)\b",
         "shop": rf"\b((?:{'|'.join(SHOP_FIRST)}) (?:{'|'.join(SHOP_LAST)}))\b",

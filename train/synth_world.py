@@ -2,10 +2,11 @@
 
 Every number, item, shop name and pair of opening hours belongs to exactly one of the
 two worlds, by arithmetic that no digit gives away: a number is held out where
-``n % 7 == 3``, a pair of words (product and colour, the shop's two names) or of hours
-where the sum of their indices is in a fixed residue class. Words and pieces of numbers
-occur in both worlds, so that a model which learned to copy can answer and one which
-memorised cannot. Weekdays, cities and statuses are too few to be cut.
+``n % 7 == 3``, a pair of words (product and colour, the shop's two names, weekday and
+part of the day, city and part of it) or of hours where the sum of their indices is in a
+fixed residue class. Words and pieces of numbers occur in both worlds, so that a model
+which learned to copy can answer and one which memorised cannot. Statuses are no values to
+copy but cases of the rule (a shipped order cannot be cancelled), and occur in both.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ COLOURS = (
     "red", "blue", "green", "black", "white", "grey", "brown", "pink", "yellow", "purple",
 )  # fmt: skip
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+DAY_PARTS = ("morning", "afternoon", "evening")
 CITIES = ("Leeds", "York", "Derby", "Oxford", "Bristol", "Cardiff", "Dover", "Exeter")
+CITY_PARTS = ("North", "South", "East", "West", "Central")
 STATUSES = ("paid", "packed", "shipped")
 SHOP_FIRST = ("Old", "New", "Little", "Grand", "Happy", "Quiet", "Sunny", "Lucky")
 SHOP_LAST = ("Harbour", "Garden", "Market", "Corner", "Bridge", "Castle", "Forest", "River")
@@ -56,25 +59,38 @@ def numbers(values: range, world: World) -> tuple[int, ...]:
     return tuple(value for value in values if world_of_number(value) == world)
 
 
+def _pairs(
+    firsts: tuple[str, ...], seconds: tuple[str, ...], world: World
+) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (first, second)
+        for i, first in enumerate(firsts)
+        for j, second in enumerate(seconds)
+        if world_of_pair(i, j) == world
+    )
+
+
 @cache
 def items(world: World) -> tuple[tuple[str, str], ...]:
     """All (colour, product) pairs of a world."""
-    return tuple(
-        (colour, product)
-        for i, product in enumerate(PRODUCTS)
-        for j, colour in enumerate(COLOURS)
-        if world_of_pair(i, j) == world
-    )
+    return tuple((colour, product) for product, colour in _pairs(PRODUCTS, COLOURS, world))
 
 
 @cache
 def shop_names(world: World) -> tuple[str, ...]:
-    return tuple(
-        f"{first} {last}"
-        for i, first in enumerate(SHOP_FIRST)
-        for j, last in enumerate(SHOP_LAST)
-        if world_of_pair(i, j) == world
-    )
+    return tuple(map(" ".join, _pairs(SHOP_FIRST, SHOP_LAST, world)))
+
+
+@cache
+def days(world: World) -> tuple[str, ...]:
+    """When something comes: "Friday evening"."""
+    return tuple(map(" ".join, _pairs(WEEKDAYS, DAY_PARTS, world)))
+
+
+@cache
+def districts(world: World) -> tuple[str, ...]:
+    """Where there are pickup points: "Leeds North"."""
+    return tuple(map(" ".join, _pairs(CITIES, CITY_PARTS, world)))
 
 
 @cache
@@ -179,7 +195,7 @@ def draw_shop(rng: random.Random, world: World) -> Shop:
             colour,
             product,
             rng.choice(STATUSES),
-            rng.choice(WEEKDAYS),
+            rng.choice(days(world)),
             amount,
         ),
     )
