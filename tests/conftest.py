@@ -22,7 +22,10 @@ from registry.home import Home
 from registry.records import digest_of
 from registry.verdict import Finding, Status, Verdict
 from tests import serving
+from tests.ledgers import ledger, postgres, url
 from tests.serving import RunningServer
+
+__all__ = ["ledger", "postgres", "url"]  # fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 

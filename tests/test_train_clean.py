@@ -64,7 +64,9 @@ def test_planted_personal_data_leaves_texts_and_tags():
     assert sum(map(len, planted.values())) > 50
     for left in clean(rows).conversations:
         found = left.model_dump_json()
-        assert not [text for text in planted[left.id] if re.search(rf'[ "]{re.escape(text)}', found)]
+        assert not [
+            text for text in planted[left.id] if re.search(rf'[ "]{re.escape(text)}', found)
+        ]
 
 
 def test_masked_answers_are_still_right():

@@ -131,6 +131,7 @@ def test_a_shops_numbers_all_belong_to_its_world(seed):
     for world, remainders in (("held_out", {3}), ("training", {0, 1, 2, 4, 5, 6})):
         shop = draw_shop(random.Random(seed), world)
         facts = shop.system_message().replace(f"{shop.opens} to {shop.closes}", "")
+        facts = facts.replace(shop.order.day, "")
         found = {int(number) % 7 for number in re.findall(r"\d+", facts)}
         assert found <= remainders
         assert int(order_number(random.Random(seed), world)) % 7 in remainders
@@ -140,7 +141,7 @@ def test_a_shops_numbers_all_belong_to_its_world(seed):
 def test_a_shops_values_can_not_be_mixed_up_unseen(seed, world):
     shop = draw_shop(random.Random(seed), world)
     values = [shop.return_days, shop.refund_hours, shop.express_fee, shop.express_minutes]
-    values += [shop.free_from, shop.order.amount]
+    values += [shop.free_from, shop.order.amount, 10 * int(shop.order.day.split()[0])]
     assert len({value // 10 for value in values}) == len(values)
     assert len(set(shop.order.number)) == 4
 
@@ -200,8 +201,9 @@ OTHER = {
     "open": "1 to 2",
 }  # fmt: skip
 WORDS = {
-    "day": days("training"), "colour": COLOURS, "city": districts("training"), "status": ("paid", "shipped"),
-    "shop": shop_names("training"), "item": ("red mug", "blue mug"), "wanted": ("day", "city"),
+    "day": days("training"), "colour": COLOURS, "city": districts("training"),
+    "status": ("paid", "shipped"), "shop": shop_names("training"),
+    "item": ("red mug", "blue mug"), "wanted": ("day", "city"),
 }  # fmt: skip
 
 
@@ -250,10 +252,10 @@ RULE = {
         ),
         ("Order 4821 gives you 453 kroner back in 127 hours 3.", "other: expected none, said 3"),
         (
-            "Order 4821 gives you 453 kroner back in 127 hours on Monday.",
-            "day: expected none, said monday",
+            "Order 4821 gives you 453 kroner back in 127 hours on 12 March.",
+            "day: expected none, said 12 march",
         ),
-        ("Order 4821 now comes on Monday.", "action refund is missing"),
+        ("Order 4821 now comes on 12 March.", "action refund is missing"),
         (
             "Order 4821 is cancelled and order 4821 gives you 453 kroner back in 127 hours.",
             "says cancel besides refund",

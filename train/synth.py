@@ -1,7 +1,7 @@
 """Conversations of an online shop's support desk, from a seeded grammar.
 
 ``generate`` speaks from a training world, ``questions`` from a held-out one whose
-sentence templates, order numbers, amounts, periods, sizes, days, districts, opening hours,
+sentence templates, order numbers, amounts, periods, sizes, dates, districts, opening hours,
 shop names and product-colour pairs the first can never produce (``train.synth_world``,
 ``train.synth_phrases``). What a right answer is, and what the simulated users prefer,
 stands in ``train.synth_rules``.
@@ -175,8 +175,9 @@ class _Dialogue:
         """The slot that the user names in this request."""
         rng, order = self.rng, self.shop.order
         if intent == "move_day":
-            weekday = order.day.split()[0]
-            return {"day": rng.choice([day for day in days(self.world) if weekday not in day])}
+            known = set(order.day.split())
+            others = [day for day in days(self.world) if known.isdisjoint(day.split())]
+            return {"day": rng.choice(others)}
         if intent == "pickup":
             return {"city": rng.choice(districts(self.world))}
         if intent == "exchange_size":

@@ -2,8 +2,8 @@
 
 Every number, item, shop name and pair of opening hours belongs to exactly one of the
 two worlds, by arithmetic that no digit gives away: a number is held out where
-``n % 7 == 3``, a pair of words (product and colour, the shop's two names, weekday and
-part of the day, city and part of it) or of hours where the sum of their indices is in a
+``n % 7 == 3``, a pair of words (product and colour, the shop's two names, day and
+month, city and part of it) or of hours where the sum of their indices is in a
 fixed residue class. Words and pieces of numbers occur in both worlds, so that a model
 which learned to copy can answer and one which memorised cannot. Statuses are no values to
 copy but cases of the rule (a shipped order cannot be cancelled), and occur in both.
@@ -29,9 +29,15 @@ PRODUCTS = WEARABLE + HOUSEHOLD
 COLOURS = (
     "red", "blue", "green", "black", "white", "grey", "brown", "pink", "yellow", "purple",
 )  # fmt: skip
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-DAY_PARTS = ("morning", "afternoon", "evening")
-CITIES = ("Leeds", "York", "Derby", "Oxford", "Bristol", "Cardiff", "Dover", "Exeter")
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
+DAYS_OF_MONTH = range(10, 29)
+CITIES = (
+    "Leeds", "York", "Derby", "Oxford", "Bristol", "Cardiff", "Dover", "Exeter", "Durham",
+    "Norwich", "Lincoln", "Preston",
+)  # fmt: skip
 CITY_PARTS = ("North", "South", "East", "West", "Central")
 STATUSES = ("paid", "packed", "shipped")
 SHOP_FIRST = ("Old", "New", "Little", "Grand", "Happy", "Quiet", "Sunny", "Lucky")
@@ -83,8 +89,8 @@ def shop_names(world: World) -> tuple[str, ...]:
 
 @cache
 def days(world: World) -> tuple[str, ...]:
-    """When something comes: "Friday evening"."""
-    return tuple(map(" ".join, _pairs(WEEKDAYS, DAY_PARTS, world)))
+    """When something comes: "12 March"."""
+    return tuple(map(" ".join, _pairs(tuple(map(str, DAYS_OF_MONTH)), MONTHS, world)))
 
 
 @cache
@@ -170,12 +176,14 @@ class Shop:
 def draw_shop(rng: random.Random, world: World) -> Shop:
     """A shop with three facts and one order, no two of whose numbers can be mixed up unseen.
 
-    Its amounts, fees, days, hours and minutes begin with different pairs of digits.
+    Its day of the month, amounts, fees, days, hours and minutes begin with different pairs
+    of digits.
     """
-    values: list[int] = []
+    day = rng.choice(days(world))
+    values = [10 * int(day.split()[0])]
     for each in (RETURN_DAYS, REFUND_HOURS, EXPRESS_FEES, EXPRESS_MINUTES, FREE_FROM, AMOUNTS):
         values.append(_different(rng, numbers(each, world), values))
-    returns, refunds, fee, minutes, free, amount = values
+    _, returns, refunds, fee, minutes, free, amount = values
     opens, closes = rng.choice(opening_hours(world))
     chosen = rng.sample(FACTS, _NUM_FACTS)
     colour, product = rng.choice(items(world))
@@ -195,7 +203,7 @@ def draw_shop(rng: random.Random, world: World) -> Shop:
             colour,
             product,
             rng.choice(STATUSES),
-            rng.choice(days(world)),
+            day,
             amount,
         ),
     )
