@@ -58,7 +58,8 @@ class Settings:
     word_dropout: float = 0.05
     """Share of tokens that training replaces by [UNK]."""
     joined_share: float = 0.15
-    """Share of rows that training glues to one to three others, so that long texts occur."""
+    """Share of rows that training puts among one to three harmless ones, so that long texts
+    occur, no oftener toxic than short ones."""
     max_seconds: float = 900.0
     """Training stops its schedule early rather than run longer."""
 
@@ -173,7 +174,11 @@ def _new_model(settings: Settings, vocab_size: int) -> torch.nn.Module:
 
 
 def _batches(
-    ids: list[list[int]], shares: Shares, settings: Settings, rng: np.random.Generator
+    ids: list[list[int]],
+    shares: Shares,
+    harmless: NDArray[np.int64],
+    settings: Settings,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[list[list[int]], list[tuple[int, ...]]]]:
     """One epoch in batches of like length: token ids, and the rows that each text came from.
 
@@ -182,8 +187,8 @@ def _batches(
     joined = rng.random(len(ids)) < settings.joined_share
     rows: list[tuple[int, ...]] = []
     for i in rng.permutation(np.flatnonzero(rng.random(len(ids)) < shares)):
-        others = rng.integers(len(ids), size=rng.integers(1, 4)) if joined[i] else ()
-        rows.append((int(i), *map(int, others)))
+        together = [i, *(rng.choice(harmless, size=rng.integers(1, 4)) if joined[i] else ())]
+        rows.append(tuple(int(one) for one in rng.permutation(together)))
     texts = []
     for row in rows:
         tokens = list(ids[row[0]])
@@ -222,9 +227,9 @@ def _fit(
         lr=settings.learning_rate,
         betas=(0.9, 0.98),
     )
-    per_epoch = sum(
-        1 for _ in _batches(ids, shares, settings, np.random.default_rng(settings.seed))
-    )
+    harmless = np.flatnonzero((labels == 0).all(dim=1).numpy())
+    first = _batches(ids, shares, harmless, settings, np.random.default_rng(settings.seed))
+    per_epoch = sum(1 for _ in first)
     total = per_epoch * settings.num_epochs
     started = time.monotonic()
     steps = 0
@@ -234,7 +239,7 @@ def _fit(
         for step, (texts, rows) in enumerate(
             batch
             for _ in range(settings.num_epochs)
-            for batch in _batches(ids, shares, settings, rng)
+            for batch in _batches(ids, shares, harmless, settings, rng)
         ):
             # Time counts like steps, so that a slow machine still reaches the end of the decay.
             done = max(step / total, (time.monotonic() - started) / settings.max_seconds)

@@ -23,7 +23,7 @@ from registry.home import Home
 from registry.ledger import Ledger
 from registry.records import UserError
 
-ProgressCallback = Callable[[int, int], None]
+ProgressCallback = Callable[[float, int], None]
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Session:
         with Progress(*columns, console=self.console, transient=False) as bars:
             task = bars.add_task(description, total=1)
 
-            def advance(done: int, total: int) -> None:
+            def advance(done: float, total: int) -> None:
                 bars.update(task, completed=done, total=max(total, 1))
 
             yield advance

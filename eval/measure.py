@@ -1,8 +1,9 @@
 """Collect the evidence that a policy asks for: from the store, or measured now.
 
-Each entry's evidence is saved as soon as it is measured, so an interrupted gate goes
-on where it stopped. The checkpoint is verified always and loaded only if something is
-missing; then one loaded model serves every entry.
+Each entry's evidence is saved as soon as it is measured, and within an entry what the
+model answered (``eval.resume``), so an interrupted gate goes on where it stopped. The
+checkpoint is verified always and loaded only if something is missing; then one loaded
+model serves every entry.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from eval.checks import Check, Measured, Progress
-from eval.runner import Runner, open_runner
+from eval.checks import Check, Measured, NamesFiles, Progress
+from eval.resume import Advance, LocalPool, Pool, ResumableRunner
+from eval.runner import open_runner
 from registry.checkpoint import verify
 from registry.evidence import Evidence, EvidenceStore, config_digest, now
 from registry.records import UserError, describe_unknown, file_sha256
 
-Open = Callable[[Path], Runner]
+OpenPool = Callable[[Path], Pool]
+
+
+def open_pool(folder: Path) -> Pool:
+    """The checkpoint loaded once, in this process."""
+    return LocalPool(open_runner(folder))
 
 
 class MeasureError(UserError):
@@ -51,7 +58,7 @@ def collect(
     store: EvidenceStore,
     *,
     progress: Progress | None = None,
-    opened_by: Open = open_runner,
+    opened_by: OpenPool = open_pool,
 ) -> dict[str, Evidence]:
     """Evidence by entry name, of the checkpoint in ``folder``.
 
@@ -59,36 +66,54 @@ def collect(
     CheckpointError, EvidenceError where a stored file is damaged, MeasureError, and
     what a check raises on rows it cannot read.
     """
-    session = _Session(folder, store, {check.name: check for check in checks}, opened_by)
     evidence: dict[str, Evidence] = {}
-    _report(progress, 0, len(policy.entries))
+
+    def report(part: float = 0.0) -> None:
+        if progress is not None:
+            progress(len(evidence) + part, len(policy.entries))
+
+    session = _Session(
+        folder,
+        store,
+        {check.name: check for check in checks},
+        opened_by,
+        lambda done, total: report(0.95 * done / total),
+    )
+    report()
     for entry in policy.entries:
         evidence[entry.name] = session.evidence_for(entry)
-        _report(progress, len(evidence), len(policy.entries))
+        report()
+    session.close()
     return evidence
-
-
-def _report(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
 
 
 class _Session:
     """One checkpoint, one store, at most one loaded model, every file hashed once."""
 
     def __init__(
-        self, folder: Path, store: EvidenceStore, checks: Mapping[str, Check], opened_by: Open
+        self,
+        folder: Path,
+        store: EvidenceStore,
+        checks: Mapping[str, Check],
+        opened_by: OpenPool,
+        advance: Advance,
     ) -> None:
         self.folder = folder
         self.store = store
         self.checks = checks
         self.opened_by = opened_by
+        self.advance = advance
         self.weights_digest = verify(folder).weights_digest
         self.hashes: dict[Path, str] = {}
 
     @cached_property
-    def runner(self) -> Runner:
-        return self.opened_by(self.folder)
+    def runner(self) -> ResumableRunner:
+        journal = self.store.journal(self.weights_digest)
+        return ResumableRunner(self.opened_by(self.folder), journal, advance=self.advance)
+
+    def close(self) -> None:
+        """All evidence is stored: what was written down on the way is no longer needed."""
+        self.store.journal(self.weights_digest).unlink(missing_ok=True)
 
     def evidence_for(self, entry: PolicyEntry) -> Evidence:
         check = self.checks.get(entry.check)
@@ -130,8 +155,9 @@ def entry_digest(
     """
     paths = config_paths(entry.config)
     config = entry.config.model_dump(mode="json", exclude=set(paths) | _unset(entry.config))
+    files = entry.config.files() if isinstance(entry.config, NamesFiles) else paths
     try:
-        inputs = {field: hash_file(path) for field, path in paths.items()}
+        inputs = {name: hash_file(path) for name, path in files.items()}
     except OSError as error:
         raise MeasureError(
             f"entry {entry.name}: {error.filename} cannot be read ({error.strerror}); "

@@ -91,6 +91,10 @@ class EvidenceStore:
     def path(self, check: str, weights_digest: str, config_digest: str) -> Path:
         return self.root / short(weights_digest) / f"{check}-{short(config_digest)}.json"
 
+    def journal(self, weights_digest: str) -> Path:
+        """Where a measurement in progress is written down."""
+        return self.root / short(weights_digest) / "journal.jsonl"
+
     def load(self, check: str, weights_digest: str, config_digest: str) -> Evidence | None:
         """The stored evidence, None where there is none; raises EvidenceError where damaged."""
         import json

@@ -18,6 +18,7 @@ from eval.checks import (
     Measured,
 )
 from eval.measure import MeasureError, collect
+from eval.resume import LocalPool, Pool
 from eval.runner import FakeRunner, Runner
 from registry.checkpoint import CheckpointError, read_manifest
 from registry.evidence import EvidenceError, EvidenceStore, Item
@@ -41,12 +42,12 @@ class Opener:
 
     opened: int = 0
 
-    def __call__(self, folder: Path) -> Runner:
+    def __call__(self, folder: Path) -> Pool:
         self.opened += 1
         digest = read_manifest(folder).weights_digest
         fake = FakeRunner()
         fake.facts = fake.facts.model_copy(update={"weights_digest": digest})
-        return fake
+        return LocalPool(fake)
 
 
 @pytest.fixture
@@ -164,15 +165,17 @@ def test_an_interrupted_gate_goes_on_where_it_stopped(
     assert set(evidence) == {"bits", "grammar"}
 
 
-def test_progress_counts_entries(
+def test_progress_counts_entries_and_the_parts_of_each(
     policy: Policy, tiny_checkpoint: Path, store: EvidenceStore
 ) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[float, int]] = []
     collect(
         policy, CHECKS, tiny_checkpoint, store, opened_by=Opener(),
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
-    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert seen == sorted(seen)
+    assert {total for _, total in seen} == {2}
+    assert {0, 0.95, 1, 1.95, 2} <= {done for done, _ in seen}
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"digest":"sha256:0","evidence":{}}'])
