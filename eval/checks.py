@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from eval.runner import Runner
 from registry.evidence import Item
@@ -24,7 +24,7 @@ from registry.records import Record
 #   rare_harm       values in {0, 1} where 1 is harm: Clopper-Pearson upper bound on a budget
 Kind = Literal["binary", "numeric", "bits_per_byte", "rare_harm"]
 
-Progress = Callable[[int, int], None]  # (done, total)
+Progress = Callable[[float, int], None]  # (done, total)
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,15 @@ class Check:
     bounds: tuple[float | None, float | None]
     zero: str
     source: str
+
+
+@runtime_checkable
+class NamesFiles(Protocol):
+    """A configuration whose files are not its fields of type ``Path``."""
+
+    def files(self) -> Mapping[str, Path]:
+        """Every file that decides what is measured, by a name that no machine changes."""
+        ...
 
 
 class BitsPerByteConfig(Record):
@@ -82,6 +91,41 @@ class BenchmarkConfig(Record):
     max_tokens: int = Field(default=64, ge=1)
     stop: tuple[str, ...] = ("\n\n",)
     """``generate`` rows only, as ``max_tokens``."""
+
+
+class LmEvalTaskConfig(Record):
+    task: Path | str
+    """A YAML task file (relative to the policy), a task or group of lm-eval's catalogue, or,
+    where ``data`` is set, one of the ready tasks in ``eval/tasks``."""
+    data: Path | None = None
+    """The folder that relative ``data_files`` are looked up in, of a task file its own folder."""
+    metric: str | None = None
+    """The judged metric, 0 or 1 per item; None is the task's first such."""
+    filter: str | None = None
+    """The task's filter whose result is judged; None is the first."""
+    max_items: int | None = Field(default=None, ge=1)
+    """The first so many of each task; all where None."""
+    num_fewshot: int | None = Field(default=None, ge=0, le=64)
+    """None is the task's own number."""
+    seed: int = 1234
+    """Of the draw of examples; lm-eval's own default."""
+    chat: bool = False
+    """Whether prompts go through the chat template."""
+    id_field: str | None = None
+    group_field: str | None = None
+    cluster_field: str | None = None
+    """Fields of the task's documents; None is what the task's metadata says, if anything.
+    Without an id an item is called by its place; a group's items by their task's name."""
+
+    @field_validator("task")
+    @classmethod
+    def _a_yaml_file_is_a_path(cls, task: Path | str) -> Path | str:
+        return Path(task) if str(task).endswith((".yaml", ".yml")) else str(task)
+
+    def files(self) -> Mapping[str, Path]:
+        from eval.task_files import files_of
+
+        return files_of(self.task, self.data)
 
 
 class AnswerQualityConfig(Record):
@@ -116,6 +160,13 @@ def benchmark(runner: Runner, config: BenchmarkConfig) -> Measured:
     return measure(runner, config)
 
 
+def lm_eval_task(runner: Runner, config: LmEvalTaskConfig) -> Measured:
+    """1 where the item is right by the task's own metric, in lm-eval's own words."""
+    from eval.task_run import measure
+
+    return measure(runner, config)
+
+
 def answer_quality(runner: Runner, config: AnswerQualityConfig) -> Measured:
     """Likeness of the greedy answer to the reference answer, in [0, 1], by ragas."""
     from eval.answers import measure_quality
@@ -146,6 +197,17 @@ CHECKS = (
         name="benchmark",
         measure=benchmark,
         config=BenchmarkConfig,
+        kind="binary",
+        higher_is_better=True,
+        unit="share right",
+        bounds=(0.0, 1.0),
+        zero="both checkpoints get equally many items right",
+        source="Gao et al. 2024, lm-evaluation-harness 0.4.13, doi:10.5281/zenodo.12608602",
+    ),
+    Check(
+        name="lm_eval_task",
+        measure=lm_eval_task,
+        config=LmEvalTaskConfig,
         kind="binary",
         higher_is_better=True,
         unit="share right",

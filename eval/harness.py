@@ -9,6 +9,7 @@ nor its response cache (which ignores the model).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import datasets
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from eval.checks import BenchmarkConfig, Measured
 from eval.rows import (
@@ -28,7 +30,7 @@ from eval.rows import (
     count_by_group,
     read_rows,
 )
-from eval.runner import Answer, Runner, Sampling
+from eval.runner import Answer, Runner, RunnerError, Sampling
 from registry.conversation import Message
 from registry.evidence import Item
 from registry.records import digest_of
@@ -51,7 +53,14 @@ class RunnerLM(LM):  # type: ignore[misc]  # lm_eval is untyped
         self.runner = runner
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+        """Raises RunnerError on NaN, which lm-eval would count as the first choice."""
         scored = self.runner.continuations([request.args for request in requests])
+        for request, result in zip(requests, scored, strict=True):
+            if math.isnan(result.logprob):
+                raise RunnerError(
+                    f"the log-likelihood of {request.args[1]!r} is NaN: the checkpoint is "
+                    "damaged; train it again or measure another one"
+                )
         return [(result.logprob, result.greedy) for result in scored]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
@@ -82,12 +91,22 @@ class RunnerLM(LM):  # type: ignore[misc]  # lm_eval is untyped
 
 
 def _sampling(arguments: Mapping[str, Any]) -> Sampling:
-    until = arguments.get("until") or []
-    sampled = bool(arguments.get("do_sample"))
+    """A task's generation arguments as lm-eval's ``hf`` model reads them, 256 tokens by default.
+
+    Raises RunnerError for a way of drawing that no runner has.
+    """
+    read = normalize_gen_kwargs(dict(arguments))
+    sampled = bool(read["do_sample"]) and float(read.get("temperature", 0.0)) > 0
+    odd = sorted(set(read) - {"do_sample", "temperature", "until", "max_gen_toks"})
+    if sampled and odd:
+        raise RunnerError(
+            f"generation argument {odd[0]} is not understood; have do_sample, temperature, "
+            "until, max_gen_toks"
+        )
     return Sampling(
-        max_tokens=int(arguments.get("max_gen_toks", 256)),
-        temperature=float(arguments.get("temperature", 0.0)) if sampled else 0.0,
-        stop=(until,) if isinstance(until, str) else tuple(until),
+        max_tokens=int(read["max_gen_toks"]),
+        temperature=float(read.get("temperature", 0.0)) if sampled else 0.0,
+        stop=tuple(text for text in read["until"] if text),
     )
 
 
@@ -213,7 +232,7 @@ def _item(row: Row, sample: Mapping[str, Any], metric: str) -> Item:
     value = None if unscored else float(sample[metric] and not _tied(sample, metric))
     return Item(
         key=row.id,
-        content_hash=digest_of([_plain(sample["arguments"]), str(sample["target"])]),
+        content_hash=digest_of([plain_arguments(sample["arguments"]), str(sample["target"])]),
         value=value,
         unscored=unscored,
         cluster=row.cluster,
@@ -222,7 +241,8 @@ def _item(row: Row, sample: Mapping[str, Any], metric: str) -> Item:
     )
 
 
-def _plain(arguments: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def plain_arguments(arguments: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The arguments of an item's requests as JSON can hold them: what a content hash is over."""
     return [list(argument) for argument in arguments]
 
 

@@ -219,7 +219,7 @@ def _bind_config(
                 config[key] = resolve(value)
             except UserError as error:
                 raise marked.error((*at, key), str(error)) from error
-        elif _takes_a_path(row.config, key):
+        elif _takes_a_path(row.config, key, value):
             file = marked.path.parent / value
             if not file.exists():
                 raise marked.error((*at, key), f"no file {file}; paths are relative to the policy")
@@ -230,11 +230,13 @@ def _bind_config(
         raise explain(error, row.config, marked, prefix=at, shown=rule.config) from None
 
 
-def _takes_a_path(model: type[BaseModel], key: str) -> bool:
+def _takes_a_path(model: type[BaseModel], key: str, value: str) -> bool:
+    """Whether a value is a file's path; where a name is allowed too, YAML files are paths."""
     field = model.model_fields.get(key)
     if field is None:
         return False
-    return field.annotation is Path or Path in get_args(field.annotation)
+    kinds = (field.annotation, *get_args(field.annotation))
+    return Path in kinds and (str not in kinds or value.endswith((".yaml", ".yml")))
 
 
 def file_references(config: Mapping[str, Any]) -> list[str]:
