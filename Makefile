@@ -1,5 +1,5 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
-.PHONY: demo loop-real test test-slow lint setup lock clean
+.PHONY: demo loop-real test test-slow lint bench-gate-errors setup lock clean
 BIN := .venv/bin
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
@@ -20,6 +20,9 @@ lint: setup          ## style and strict types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench-gate-errors: setup  ## false-PASS and power of the gate's rules, simulated
+	@$(BIN)/python -m eval.error_rates
 
 setup:
 	@sh requirements/install.sh
