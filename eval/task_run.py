@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import datasets
@@ -140,7 +141,7 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def _from_catalogue(name: str) -> dict[str, Any]:
-    manager = TaskManager()
+    manager = _catalogue()
     if name not in manager.all_tasks:
         near = difflib.get_close_matches(name, manager.all_tasks, n=5)
         raise TaskError(
@@ -157,6 +158,12 @@ def _from_catalogue(name: str) -> dict[str, Any]:
             f"({_said(error)}); make the hub reachable, or set task to a local YAML file"
             f"{ready if name in ready_tasks() else ''}"
         ) from error
+
+
+@cache
+def _catalogue() -> TaskManager:
+    """lm-eval's own index of tasks: ten seconds to build, so once per process."""
+    return TaskManager()
 
 
 def _said(error: Exception) -> str:

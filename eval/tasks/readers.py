@@ -8,11 +8,12 @@ from typing import Any
 
 def blimp(rows: Any) -> Any:
     """Pair 0 of each paradigm, then pair 1 of each: the first n are spread over all 67."""
-    keys = [(int(pair), name) for pair, name in zip(rows["pairID"], rows["UID"], strict=True)]
-    order = sorted(range(len(rows)), key=keys.__getitem__)
-    rows = rows.select(order)
-    ids = [f"{name}-{pair}" for name, pair in zip(rows["UID"], rows["pairID"], strict=True)]
-    return rows.add_column("id", ids)
+    columns = rows[:]
+    keys = [(int(n), name) for n, name in zip(columns["pairID"], columns["UID"], strict=True)]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    sorted_columns = {name: [values[i] for i in order] for name, values in columns.items()}
+    ids = [f"{keys[i][1]}-{keys[i][0]}" for i in order]
+    return type(rows).from_dict(sorted_columns | {"id": ids})
 
 
 def hellaswag(rows: Any) -> Any:
