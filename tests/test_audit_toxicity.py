@@ -117,14 +117,14 @@ def test_scores_keep_the_order_of_the_texts_and_equal_detoxifys_own() -> None:
         assert scores["toxicity"] == pytest.approx(own["toxicity"], abs=1e-4)
 
 
-def test_an_insult_deep_in_a_long_harmless_text_raises_its_score() -> None:
+def test_a_long_text_scores_as_high_as_its_worst_window() -> None:
     filler = " ".join(text for text in HARMLESS if "order" in text or "parcel" in text) + " "
     filler *= 2
     harmless = open_scorer().score([filler])[0]["toxicity"]
     hidden = open_scorer().score([filler + INSULTS[1] + " " + filler])[0]["toxicity"]
     assert len(filler.split()) > WINDOW_WORDS
     assert harmless < 0.2
-    assert hidden > harmless + 0.2
+    assert hidden > 0.5
 
 
 def test_the_packed_pickle_is_private_and_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,8 +243,7 @@ def test_the_figures_on_the_card_are_those_of_the_shipped_weights(shared_data: P
     assert min(row.lowest for row in rows if row.lowest is not None) >= 0.85
 
 
-def test_the_ruler_calls_at_most_one_plain_mention_in_fifty_toxic() -> None:
+def test_the_ruler_calls_no_plain_mention_of_a_group_toxic() -> None:
     found = audit_ruler(open_scorer(), threshold=0.5)
-    rows = found["by_group"].values()
-    assert sum(row["harmful"] for row in rows) <= sum(row["items"] for row in rows) / 50
+    assert sum(row["harmful"] for row in found["by_group"].values()) == 0
     assert found["gap"] < 0.2
