@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -97,6 +97,15 @@ class Written(Record):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
     power: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Chance that planning asks for: all required entries of an equal candidate PASS."""
+    include: tuple[str, ...] = ()
+    """Files, relative to this one, whose ``entries`` come before its own. What is loaded has
+    their entries in it and no include, so the digest is over what is judged by."""
+    entries: tuple[Rule, ...] = ()
+
+
+class Included(Record):
+    """A file of entries that several policies share."""
+
     entries: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
 
@@ -166,23 +175,47 @@ def load_policy(path: Path, checks: Sequence[Check], resolve: Resolve) -> Policy
     other relative file of a check is relative to the policy's folder and must exist.
     """
     marked = read_marked(path)
-    try:
-        written = Written.model_validate(marked.value)
-    except ValidationError as error:
-        raise explain(error, Written, marked) from None
+    written = _validated(Written, marked)
+    shared = [_included(marked, index) for index in range(len(written.include))]
+    parts = [(part, _validated(Included, part).entries) for part in shared]
+    parts.append((marked, written.entries))
+    placed = [(rule, part, at) for part, rules in parts for at, rule in enumerate(rules)]
+    if not placed:
+        raise marked.error(("entries",), "a policy needs at least one entry, its own or included")
     table = {check.name: check for check in checks}
     entries: list[Entry] = []
-    for index, rule in enumerate(written.entries):
+    for rule, part, index in placed:
         at = ("entries", index)
         if any(rule.name == other.name for other in entries):
-            raise marked.error((*at, "name"), f"two entries are named {rule.name!r}; rename one")
+            raise part.error((*at, "name"), f"two entries are named {rule.name!r}; rename one")
         row = table.get(rule.check)
         if row is None:
-            raise marked.error((*at, "check"), describe_unknown("check", rule.check, table))
-        _refuse_pointless_limit(rule, row, marked, (*at, "limit"))
-        config = _bind_config(rule, row, marked, (*at, "config"), resolve)
+            raise part.error((*at, "check"), describe_unknown("check", rule.check, table))
+        _refuse_pointless_limit(rule, row, part, (*at, "limit"))
+        config = _bind_config(rule, row, part, (*at, "config"), resolve)
         entries.append(Entry(rule, row, config))
-    return Policy(written, tuple(entries))
+    rules = tuple(rule for rule, _, _ in placed)
+    return Policy(written.model_copy(update={"include": (), "entries": rules}), tuple(entries))
+
+
+M = TypeVar("M", Written, Included)
+
+
+def _validated(model: type[M], marked: Marked) -> M:
+    try:
+        return model.model_validate(marked.value)
+    except ValidationError as error:
+        raise explain(error, model, marked) from None
+
+
+def _included(policy: Marked, index: int) -> Marked:
+    """The index-th included file. Raises PolicyError at the line that names it."""
+    file = policy.path.parent / policy.value["include"][index]
+    if not file.is_file():
+        raise policy.error(
+            ("include", index), f"no file {file}; included files are relative to the policy"
+        )
+    return read_marked(file)
 
 
 def _refuse_pointless_limit(

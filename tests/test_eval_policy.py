@@ -196,7 +196,9 @@ def test_a_policy_is_a_mapping(tmp_path: Path, text: str) -> None:
 
 
 def test_a_policy_without_entries_is_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path, "name: small\nentries: []").startswith(":2: entries: tuple should")
+    needs = "entries: a policy needs at least one entry, its own or included"
+    assert refused(tmp_path, "name: small\nentries: []") == f":2: {needs}"
+    assert refused(tmp_path, "name: small\n") == f":1: {needs}"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -227,3 +229,35 @@ def test_the_schema_names_every_key_of_an_entry() -> None:
     rule = policy_schema()["$defs"]["Rule"]
     assert rule["additionalProperties"] is False
     assert {"check", "tier", "margin", "limit", "min_items", "reason"} <= rule["properties"].keys()
+
+
+SHARED = "entries:\n" + ENTRY.replace("name: blimp", "name: shared")
+WITH_SHARED = POLICY.replace("entries:", "include: [shared.yaml]\nentries:")
+
+
+def test_included_entries_come_first_and_count_for_the_digest(tmp_path: Path) -> None:
+    (tmp_path / "shared.yaml").write_text(SHARED)
+    policy = load(tmp_path, WITH_SHARED)
+    assert [entry.name for entry in policy.entries] == ["shared", "blimp"]
+    (tmp_path / "shared.yaml").write_text(SHARED.replace("margin: 0.05", "margin: 0.2"))
+    assert load(tmp_path, WITH_SHARED).digest != policy.digest
+
+
+def test_files_of_an_included_entry_are_relative_to_its_own_file(tmp_path: Path) -> None:
+    folder = tmp_path / "common"
+    folder.mkdir()
+    (folder / "items.jsonl").write_text("")
+    (folder / "shared.yaml").write_text(SHARED.replace("dataset:blimp/items", "items.jsonl"))
+    policy = load(tmp_path, "name: small\ninclude: [common/shared.yaml]\n")
+    assert policy.required[0].config == Settings(data=folder / "items.jsonl", max_items=50)
+
+
+def test_errors_in_included_files_name_that_file_and_its_line(tmp_path: Path) -> None:
+    shared = tmp_path / "shared.yaml"
+    shared.write_text(SHARED.replace("margin: 0.05", "margin: -1"))
+    assert refused(tmp_path, WITH_SHARED).startswith(f"{shared}:6: entry shared, margin: got -1: ")
+    shared.write_text("entries:\n" + ENTRY)
+    assert "two entries are named 'blimp'" in refused(tmp_path, WITH_SHARED)
+    shared.unlink()
+    message = f":2: include.0: no file {shared}; included files are relative to the policy"
+    assert refused(tmp_path, WITH_SHARED) == message
