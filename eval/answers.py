@@ -24,14 +24,14 @@ from registry.records import digest_of
 
 def measure_quality(runner: Runner, config: AnswerQualityConfig) -> Measured:
     rows = conversations(config.data, limit=config.max_items)
-    asked = [_question(row, config.last_messages) for row in rows]
-    answers = _answers(runner, [dialogue for dialogue, _ in asked], config.max_tokens)
+    asked = [question_of(row, config.last_messages) for row in rows]
+    answers = ask(runner, [dialogue for dialogue, _ in asked], config.max_tokens)
     pairs = [(reference, answer) for (_, reference), answer in zip(asked, answers, strict=True)]
     scored = score_texts(config.metric, pairs)
     items = tuple(
         Item(
             key=row.id,
-            content_hash=digest_of([_plain(dialogue), reference]),
+            content_hash=digest_of([plain(dialogue), reference]),
             value=value,
             unscored=reason,
             cluster=tag(row, "template"),
@@ -49,7 +49,7 @@ def measure_success(runner: Runner, config: TaskSuccessConfig) -> Measured:
     from train.synth import judge_answer
 
     rows = conversations(config.data, limit=config.max_items)
-    answers = _answers(runner, [row.messages for row in rows], config.max_tokens)
+    answers = ask(runner, [row.messages for row in rows], config.max_tokens)
     items = []
     mistakes: Counter[str] = Counter()
     for row, answer in zip(rows, answers, strict=True):
@@ -59,7 +59,7 @@ def measure_success(runner: Runner, config: TaskSuccessConfig) -> Measured:
         items.append(
             Item(
                 key=row.id,
-                content_hash=digest_of([_plain(row.messages), row.tags]),
+                content_hash=digest_of([plain(row.messages), row.tags]),
                 value=None if ruling is None else float(ruling.right),
                 unscored=answer.unscored,
                 cluster=tag(row, "template"),
@@ -78,13 +78,11 @@ def measure_success(runner: Runner, config: TaskSuccessConfig) -> Measured:
     )
 
 
-def _answers(
-    runner: Runner, dialogues: Sequence[Sequence[Message]], max_tokens: int
-) -> list[Answer]:
+def ask(runner: Runner, dialogues: Sequence[Sequence[Message]], max_tokens: int) -> list[Answer]:
     return runner.answers(dialogues, Sampling(max_tokens=max_tokens))
 
 
-def _question(row: Conversation, last_messages: int | None) -> tuple[tuple[Message, ...], str]:
+def question_of(row: Conversation, last_messages: int | None) -> tuple[tuple[Message, ...], str]:
     """The dialogue to be answered, and the reference answer ("" where there is none).
 
     A conversation that ends with the assistant is cut before that message, which is the
@@ -183,5 +181,5 @@ def _means(
     return means | {"items": float(len(pairs))}
 
 
-def _plain(dialogue: Sequence[Message]) -> list[list[str]]:
+def plain(dialogue: Sequence[Message]) -> list[list[str]]:
     return [[message.role, message.content] for message in dialogue]

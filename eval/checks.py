@@ -13,6 +13,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, Field, field_validator
 
+from eval import item_texts
+from eval.item_texts import ItemTexts
+from eval.judging import HumanRatingsConfig, JudgedQualityConfig
 from eval.runner import Runner
 from registry.evidence import Item
 from registry.records import Record
@@ -40,7 +43,11 @@ class Measured:
 class Check:
     """One thing that can be measured. ``config`` is a pydantic model with extra="forbid";
     its fields of type ``Path`` are the files the check reads, whose digests go into
-    the configuration digest. ``zero`` says what an estimate of zero means.
+    the configuration digest. ``zero`` says what an estimate of zero means. Without
+    ``needs_model`` nothing is loaded: ``measure`` gets a runner that has only facts.
+    ``shows_answers`` lets reports print what was answered; never for an audit, nor for a
+    task of a catalogue that has audits in it. ``texts`` gives what each item says, to look
+    for it in training data; None where a check has no such text.
     """
 
     name: str
@@ -52,6 +59,9 @@ class Check:
     bounds: tuple[float | None, float | None]
     zero: str
     source: str
+    needs_model: bool = True
+    shows_answers: bool = False
+    texts: Callable[[Any], ItemTexts] | None = None
 
 
 @runtime_checkable
@@ -61,6 +71,13 @@ class NamesFiles(Protocol):
     def files(self) -> Mapping[str, Path]:
         """Every file that decides what is measured, by a name that no machine changes."""
         ...
+
+
+@runtime_checkable
+class CountsItems(Protocol):
+    """A configuration whose items are not the rows of its longest file."""
+
+    def num_items(self) -> int: ...
 
 
 class BitsPerByteConfig(Record):
@@ -181,6 +198,20 @@ def task_success(runner: Runner, config: TaskSuccessConfig) -> Measured:
     return measure_success(runner, config)
 
 
+def judged_quality(runner: Runner, config: JudgedQualityConfig) -> Measured:
+    """What a judge behind an OpenAI-compatible address makes of the answer, in [0, 1], by ragas."""
+    from eval.judged import measure
+
+    return measure(runner, config)
+
+
+def human_ratings(runner: Runner, config: HumanRatingsConfig) -> Measured:
+    """Mean of what people gave the checkpoint's answer, as a share of the scale, from a file."""
+    from eval.ratings import measure
+
+    return measure(runner, config)
+
+
 CHECKS = (
     Check(
         name="bits_per_byte",
@@ -192,6 +223,8 @@ CHECKS = (
         bounds=(0.0, None),
         zero="both checkpoints find the documents equally likely",
         source="Gao et al. 2020, The Pile, https://arxiv.org/abs/2101.00027, section 3.1",
+        shows_answers=True,
+        texts=item_texts.of_documents,
     ),
     Check(
         name="benchmark",
@@ -203,6 +236,8 @@ CHECKS = (
         bounds=(0.0, 1.0),
         zero="both checkpoints get equally many items right",
         source="Gao et al. 2024, lm-evaluation-harness 0.4.13, doi:10.5281/zenodo.12608602",
+        shows_answers=True,
+        texts=item_texts.of_benchmark,
     ),
     Check(
         name="lm_eval_task",
@@ -214,6 +249,7 @@ CHECKS = (
         bounds=(0.0, 1.0),
         zero="both checkpoints get equally many items right",
         source="Gao et al. 2024, lm-evaluation-harness 0.4.13, doi:10.5281/zenodo.12608602",
+        texts=item_texts.of_lm_eval_task,
     ),
     Check(
         name="answer_quality",
@@ -226,6 +262,8 @@ CHECKS = (
         zero="both checkpoints' answers are equally like the references",
         source="ragas 0.4.3, metrics.collections: Lin 2004 (ROUGE-L), Papineni et al. 2002 "
         "(BLEU), Popovic 2015 (chrF), Levenshtein 1966",
+        shows_answers=True,
+        texts=item_texts.of_answers,
     ),
     Check(
         name="task_success",
@@ -237,5 +275,35 @@ CHECKS = (
         bounds=(0.0, 1.0),
         zero="both checkpoints answer equally many questions rightly",
         source="the generator's own rule, train.synth_rules",
+        shows_answers=True,
+        texts=item_texts.of_tasks,
+    ),
+    Check(
+        name="judged_quality",
+        measure=judged_quality,
+        config=JudgedQualityConfig,
+        kind="numeric",
+        higher_is_better=True,
+        unit="score",
+        bounds=(0.0, 1.0),
+        zero="the judge finds both checkpoints' answers equally good",
+        source="Es et al. 2024, Ragas, EACL demonstrations, doi:10.18653/v1/2024.eacl-demo.16; "
+        "ragas 0.4.3; correction: Rogan & Gladen 1978, Am J Epidemiology 107:71-76",
+        shows_answers=True,
+        texts=item_texts.of_answers,
+    ),
+    Check(
+        name="human_ratings",
+        measure=human_ratings,
+        config=HumanRatingsConfig,
+        kind="numeric",
+        higher_is_better=True,
+        unit="share of the scale",
+        bounds=(0.0, 1.0),
+        zero="people find both checkpoints' answers equally good",
+        source="Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, University of "
+        "Pennsylvania, repository.upenn.edu/asc_papers/43",
+        needs_model=False,
+        shows_answers=True,
     ),
 )

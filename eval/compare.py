@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from eval.checks import Check
+from eval.judge_accuracy import JudgeAccuracy, corrected_interval
 from eval.stats import (
     Interval,
     clopper_pearson,
@@ -91,8 +93,16 @@ def pair_up(row: Check, candidate: Sequence[Item], baseline: Sequence[Item]) -> 
     return pairs
 
 
-def paired(row: Check, pairs: Sequence[Pair], *, alpha: float) -> Reading:
-    """Candidate minus baseline, higher better, with alpha (one-sided) on each bound."""
+def paired(
+    row: Check, pairs: Sequence[Pair], *, alpha: float, judge: JudgeAccuracy | None = None
+) -> Reading:
+    """Candidate minus baseline, higher better, with alpha (one-sided) on each bound.
+
+    With ``judge`` the values are a judge's passes, 0 or 1, and the reading is what people
+    would give (``eval.judge_accuracy``).
+    """
+    if judge is not None:
+        return _corrected(_paired_binary(pairs, alpha), judge, "difference", alpha)
     if row.kind in {"binary", "rare_harm"}:
         return _paired_binary(pairs, alpha)
     if row.kind == "bits_per_byte":
@@ -104,8 +114,13 @@ def paired(row: Check, pairs: Sequence[Pair], *, alpha: float) -> Reading:
     return reading if reach is None else _clipped(reading, -reach, reach)
 
 
-def own(row: Check, items: Sequence[Item], *, alpha: float) -> Reading:
-    """The candidate's own value in the check's unit, with alpha (one-sided) on each bound."""
+def own(
+    row: Check, items: Sequence[Item], *, alpha: float, judge: JudgeAccuracy | None = None
+) -> Reading:
+    """The candidate's own value in the check's unit, with alpha (one-sided) on each bound.
+
+    ``judge`` as in ``paired``.
+    """
     worst, _ = _worst_and_best(row)
     filled = [
         (item, worst if item.value is None else item.value)
@@ -114,6 +129,8 @@ def own(row: Check, items: Sequence[Item], *, alpha: float) -> Reading:
     kept = [(item, value) for item, value in filled if value is not None]
     clusters = [item.cluster or item.key for item, _ in kept]
     values = [value for _, value in kept]
+    if judge is not None:
+        return _corrected(_own_binary(values, clusters, alpha), judge, "rate", alpha)
     if row.kind in {"binary", "rare_harm"}:
         return _own_binary(values, clusters, alpha)
     if row.kind == "bits_per_byte":
@@ -140,6 +157,30 @@ def _clipped(reading: Reading, low: float, high: float) -> Reading:
         min(reading.high, high),
         reading.method,
         reading.too_few,
+    )
+
+
+def _corrected(
+    raw: Reading, judge: JudgeAccuracy, of: Literal["rate", "difference"], alpha: float
+) -> Reading:
+    """A reading of a judge's passes as people would pass."""
+    bounds = (raw.estimate, raw.low, raw.high)
+    estimate, low, high = corrected_interval(bounds, judge, of=of, alpha=2 * alpha)
+    least = 0.0 if of == "rate" else -1.0
+    too_few = raw.too_few
+    if low > 1 or high < least:
+        too_few = "the judge's error rates cannot give this result: calibrate it on such answers"
+    method = (
+        f"{raw.method}; {raw.estimate:.4g} [{raw.low:.4g}, {raw.high:.4g}] corrected for a judge "
+        f"of sensitivity {judge.sensitivity:.3g} (n={judge.num_positives}) and specificity "
+        f"{judge.specificity:.3g} (n={judge.num_negatives})"
+    )
+    return Reading(
+        min(max(estimate, least), 1.0),
+        min(max(low, least), 1.0),
+        min(max(high, least), 1.0),
+        method,
+        too_few,
     )
 
 

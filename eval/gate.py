@@ -15,12 +15,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from eval import contamination as leaks
 from eval.compare import Reading, own, pair_up, paired
+from eval.contamination import Contamination
+from eval.judge_accuracy import accuracy_of
+from eval.noise import with_noise
 from eval.policy import Entry, Limit, Policy, Rule, load_policy, policy_path, policy_schema
 from eval.policy_yaml import PolicyError
 from registry.evidence import Evidence
 from registry.records import short
-from registry.verdict import Finding, Status, Verdict
+from registry.verdict import CleanPart, Finding, NoiseFloor, Status, Verdict
 
 __all__ = [
     "Entry",
@@ -43,21 +47,31 @@ def judge(
     baseline_digest: str | None,
     against: str,
     now: datetime,
+    contamination: Mapping[str, Contamination] | None = None,
+    noise: Mapping[str, NoiseFloor] | None = None,
 ) -> Verdict:
     """One finding for each entry, and the verdict over the required ones.
 
     Evidence is by entry name. ``baseline=None`` says that there is no champion yet:
     absolute limits alone decide, and entries with only a margin are not judged.
+    ``contamination`` is of the candidate, of each entry whose rule asks for it; ``noise``
+    is reported beside the findings and changes no status.
     """
+    contamination = contamination or {}
+    noise = noise or {}
     findings = tuple(
-        _finding(
-            entry,
-            candidate.get(entry.name),
-            None if baseline is None else baseline.get(entry.name),
-            candidate_digest=candidate_digest,
-            baseline_digest=None if baseline is None else baseline_digest,
-            has_baseline=baseline is not None,
-            against=against,
+        with_noise(
+            _finding(
+                entry,
+                candidate.get(entry.name),
+                None if baseline is None else baseline.get(entry.name),
+                contamination.get(entry.name),
+                candidate_digest=candidate_digest,
+                baseline_digest=None if baseline is None else baseline_digest,
+                has_baseline=baseline is not None,
+                against=against,
+            ),
+            noise.get(entry.name),
         )
         for entry in policy.entries
     )
@@ -66,6 +80,7 @@ def judge(
     status = Status.INVALID if broken else _worst([f.status for f in required])
     digests = {f"candidate/{name}": e.digest for name, e in sorted(candidate.items())}
     digests |= {f"baseline/{name}": e.digest for name, e in sorted((baseline or {}).items())}
+    digests |= {f"contamination/{name}": e.digest for name, e in sorted(contamination.items())}
     return Verdict(
         status=status,
         candidate_digest=candidate_digest,
@@ -123,6 +138,7 @@ def _finding(
     entry: Entry,
     candidate: Evidence | None,
     baseline: Evidence | None,
+    contamination: Contamination | None,
     *,
     candidate_digest: str,
     baseline_digest: str | None,
@@ -151,6 +167,8 @@ def _finding(
         )
         if doubt is not None:
             problem, baseline = (doubt, baseline) if compared else (None, None)
+    if problem is None and candidate is not None:
+        problem = leaks.problem(entry, candidate, contamination)
     if problem is not None:
         return Finding(**found, status=Status.INVALID, reason=problem)
     assert candidate is not None
@@ -162,7 +180,26 @@ def _finding(
             reason=f"{found['unscored']} of {found['n']} items unscored, {rule.max_unscored} "
             f"allowed{_first_unscored(candidate, baseline)}",
         )
-    return _judged(entry, candidate, baseline, found, compared=compared, against=against)
+    judged = _judged(entry, candidate, baseline, found, compared=compared, against=against)
+    if contamination is None or rule.contamination is None:
+        return judged
+    return _with_clean_part(
+        judged, rule, leaks.clean_part(entry, candidate, baseline, contamination)
+    )
+
+
+def _with_clean_part(finding: Finding, rule: Rule, part: CleanPart) -> Finding:
+    """FAIL past the share that the policy allows, whatever the numbers say: what the
+    candidate has learned by heart shows nothing of what it can do."""
+    if finding.status is Status.INVALID:
+        return finding.model_copy(update={"clean": part})
+    total = part.leaked + part.n
+    reason = f"{finding.reason}; {part.leaked} of {total} items were in its training data"
+    if not leaks.too_much(part):
+        return finding.model_copy(update={"clean": part, "reason": reason})
+    reason += f", more than the share of {part.max_share:g} that the policy allows"
+    fails = {"clean": part, "reason": reason, "status": Status.FAIL, "tier": rule.tier}
+    return finding.model_copy(update=fails)
 
 
 def _judged(
@@ -178,14 +215,15 @@ def _judged(
     scored = found["n"] - found["unscored"]
     if scored == 0:
         return Finding(**found, status=Status.INVALID, reason="no item has a value")
-    itself = own(entry.row, candidate.items, alpha=rule.alpha)
+    judge = accuracy_of(candidate.tables)
+    itself = own(entry.row, candidate.items, alpha=rule.alpha, judge=judge)
     found |= {"candidate": itself.estimate, "method": itself.method}
     found |= {"limit_low": _finite(itself.low), "limit_high": _finite(itself.high)}
     change: Reading | None = None
     if baseline is not None:
-        found["baseline"] = own(entry.row, baseline.items, alpha=rule.alpha).estimate
+        found["baseline"] = own(entry.row, baseline.items, alpha=rule.alpha, judge=judge).estimate
         pairs = pair_up(entry.row, candidate.items, baseline.items)
-        change = paired(entry.row, pairs, alpha=rule.alpha)
+        change = paired(entry.row, pairs, alpha=rule.alpha, judge=judge)
         found |= {"estimate": change.estimate, "method": change.method}
         found |= {"low": _finite(change.low), "high": _finite(change.high)}
     parts: list[tuple[Status, str]] = []
@@ -256,6 +294,9 @@ def _unusable(entry: Entry, side: str, evidence: Evidence | None, digest: str | 
     keys = {item.key for item in evidence.items}
     if len(keys) != len(evidence.items):
         return f"{side} evidence repeats item keys: {len(evidence.items)} items, {len(keys)} keys"
+    judge = accuracy_of(evidence.tables)
+    if judge is not None and judge.unusable is not None:
+        return judge.unusable
     low, high = entry.row.bounds
     for item in evidence.items:
         value, weight = item.value, item.weight
@@ -263,7 +304,7 @@ def _unusable(entry: Entry, side: str, evidence: Evidence | None, digest: str | 
             continue
         if not math.isfinite(value):
             return f"{side} item {item.key!r} is not a finite number"
-        if entry.row.kind in {"binary", "rare_harm"} and value not in {0, 1}:
+        if (judge or entry.row.kind in {"binary", "rare_harm"}) and value not in {0, 1}:
             return f"{side} item {item.key!r} is {value:g}, {entry.check} gives 0 or 1"
         if entry.row.kind == "bits_per_byte":
             if weight is None or not math.isfinite(weight) or weight <= 0:

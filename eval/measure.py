@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from eval.checks import Check, Measured, NamesFiles, Progress
 from eval.resume import Advance, LocalPool, Pool, ResumableRunner
-from eval.runner import open_runner
+from eval.runner import FactsOnly, open_runner
 from registry.checkpoint import verify
 from registry.evidence import Evidence, EvidenceStore, config_digest, now
 from registry.records import UserError, describe_unknown, file_sha256
@@ -124,13 +124,14 @@ class _Session:
         if stored is not None:
             return stored
         started = time.monotonic()
-        measured = check.measure(self.runner, entry.config)
+        runner = self.runner if check.needs_model else FactsOnly(self.weights_digest)
+        measured = check.measure(runner, entry.config)
         refuse_unsound(check.name, measured)
         evidence = Evidence(
             check=check.name,
             config=config,
             config_digest=digest,
-            facts=self.runner.facts,
+            facts=runner.facts,
             items=measured.items,
             summary=dict(measured.summary),
             tables=dict(measured.tables),

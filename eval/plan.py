@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from eval.checks import Check
+from eval.checks import Check, CountsItems
 from eval.compare import MIN_CLUSTERS_FOR_T, MIN_DOCUMENTS, WIDENED_DOCUMENTS
 from eval.measure import MeasureError, entry_digest
 from eval.policy import Entry, Policy
@@ -78,7 +78,8 @@ class Plan(Record):
 
 
 def count_items(policy: Policy) -> dict[str, int]:
-    """Items each entry would measure: rows of its files, capped by its ``max_`` setting.
+    """Items each entry would measure: rows of its files, or what its configuration counts,
+    capped by its ``max_`` setting.
 
     An entry without a file (built-in pairs), or whose data is not there yet, counts its
     ``min_items``: the least that it must be able to decide with.
@@ -93,6 +94,8 @@ def count_items(policy: Policy) -> dict[str, int]:
             if name.startswith("max_") and name != "max_tokens" and isinstance(value, int)
         ]
         rows = [_num_rows(file) for file in files] or [entry.rule.min_items]
+        if files and isinstance(entry.config, CountsItems):
+            rows = [entry.config.num_items()]
         counts[entry.name] = min([max(rows), *caps])
     return counts
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from registry.conversation import Message
 from registry.evidence import ModelFacts
@@ -91,6 +91,27 @@ def open_runner(folder: Path) -> Runner:
     from eval.torch_runner import TorchRunner
 
     return TorchRunner(folder)
+
+
+class FactsOnly:
+    """The runner of a check that needs no model: whose weights are meant, and nothing else.
+
+    Backend and the like are ``none``, the same on both sides of a comparison.
+    """
+
+    def __init__(self, weights_digest: str) -> None:
+        self.facts = ModelFacts(
+            weights_digest=weights_digest,
+            backend="none",
+            dtype="none",
+            context_length=0,
+            chat_template_digest="none",
+        )
+
+    def _refuse(self, *asked: object, **settings: object) -> Any:
+        raise RunnerError("this check said that it needs no model; set needs_model in its row")
+
+    continuations = documents = answers = completions = render = count_tokens = _refuse
 
 
 FAKE_FACTS = ModelFacts(

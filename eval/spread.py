@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from eval.compare import Reading, own, pair_up, paired
+from eval.judge_accuracy import accuracy_of
 from eval.policy import Entry
 from eval.stats import tango_interval
 from registry.evidence import Evidence
@@ -60,7 +61,10 @@ def _measured(entry: Entry, baseline: Evidence, earlier: Evidence | None) -> dic
     is_binary = entry.row.kind in {"binary", "rare_harm"}
     n = len(baseline.items)
     found: dict[str, float] = {}
-    alone = own(entry.row, baseline.items, alpha=0.025)
+    judge = accuracy_of(baseline.tables)
+    if judge is not None and judge.unusable is not None:
+        return found
+    alone = own(entry.row, baseline.items, alpha=0.025, judge=judge)
     # None right, or no harm, of n items is no reason to plan as if it could never happen.
     if not is_binary or 0 < alone.estimate < 1:
         found["value"] = alone.estimate
@@ -69,7 +73,7 @@ def _measured(entry: Entry, baseline: Evidence, earlier: Evidence | None) -> dic
     if earlier is None or {i.key for i in earlier.items} != {i.key for i in baseline.items}:
         return found
     pairs = pair_up(entry.row, earlier.items, baseline.items)
-    reading = paired(entry.row, pairs, alpha=0.025)
+    reading = paired(entry.row, pairs, alpha=0.025, judge=judge)
     if not is_binary:
         if sd := _sd(reading, n):
             found |= {"sd": sd, "design_effect": 1.0}  # clusters are in the interval already
