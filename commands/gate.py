@@ -91,6 +91,7 @@ def run_gate(session: Session, checkpoint: str, *, against: str, reference: str)
         candidate,
         baseline,
         session.home.reports / f"{manifest.name}-{stamp}",
+        shows=[check.name for check in ALL_CHECKS if check.shows_answers],
     )
     stamp_digest = None
     if verdict.status is Status.PASS:
@@ -122,7 +123,7 @@ def show(session: Session, gated: Gated) -> None:
         (
             f.entry,
             f.tier,
-            f"[{COLOURS[f.status]}]{f.status}[/]",
+            f"[{COLOURS[f.status]}]{f.status}[/]" if f.label == f.status else f.label,
             _number(f.candidate),
             _number(f.baseline),
             _interval(f),

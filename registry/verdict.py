@@ -53,6 +53,13 @@ class Finding(Record):
     limit_high: float | None = None
     method: str = ""
 
+    @property
+    def label(self) -> str:
+        """What people read: the status, or "not judged" where the rule had nothing to be held
+        against, neither a limit nor a baseline for its margin."""
+        unjudged = self.limit is None and (self.margin is None or self.baseline is None)
+        return "not judged" if unjudged and self.status is Status.INCONCLUSIVE else self.status
+
 
 class Verdict(Record):
     """All findings of one policy on one candidate, and what they come to."""

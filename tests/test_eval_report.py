@@ -95,7 +95,9 @@ FOUR = (
 
 def test_all_reports_are_written_and_named(tmp_path: Path) -> None:
     paths = write_reports(verdict(*FOUR), {}, None, tmp_path / "reports")
-    assert set(paths) == {"verdict.json", "report.md", "junit.xml", "forest.svg"}
+    assert set(paths) == {
+        "verdict.json", "report.md", "report.html", "flips.jsonl", "junit.xml", "forest.svg",
+    }  # fmt: skip
     assert all(path.is_file() for path in paths.values())
 
 
@@ -164,6 +166,47 @@ def test_a_first_checkpoint_says_that_limits_alone_decided() -> None:
     assert "| - | - | - | [0.75, 0.9] | at least 0.7 |" in text
 
 
+def test_an_entry_without_limit_and_baseline_is_called_not_judged(tmp_path: Path) -> None:
+    idle = finding(
+        "choice",
+        Status.INCONCLUSIVE,
+        "advisory",
+        margin=0.1,
+        candidate=0.8,
+        reason="not judged: no champion to compare with",
+    )
+    found = verdict(idle, status=Status.PASS)
+    paths = write_reports(found, {}, None, tmp_path)
+    assert "| choice | advisory | **not judged** | 0.8 share |" in paths["report.md"].read_text()
+    assert "## choice: not judged" in paths["report.md"].read_text()
+    assert "not judged (advisory)" in paths["forest.svg"].read_text()
+    (skipped,) = ET.parse(paths["junit.xml"]).getroot().iter("skipped")
+    assert skipped.get("message") == "not judged: no champion to compare with"
+    assert "INCONCLUSIVE" not in paths["report.md"].read_text()
+    assert json.loads(paths["verdict.json"].read_text())["findings"][0]["status"] == "INCONCLUSIVE"
+
+
+def test_an_entry_that_was_compared_and_not_decided_is_inconclusive() -> None:
+    open_one = finding("task", Status.INCONCLUSIVE, **COMPARED)
+    limited = finding("harm", Status.INCONCLUSIVE, limit=0.1, candidate=0.1)
+    assert (open_one.label, limited.label) == ("INCONCLUSIVE", "INCONCLUSIVE")
+
+
+def test_group_changes_of_weighted_items_are_ratios_of_sums() -> None:
+    """Two documents of 10 and 30 bytes: (8 - 4 + 30 - 28) / 40 bits per byte more."""
+    sides = []
+    for bits in ((8.0, 30.0, 5.0), (4.0, 28.0, 6.0)):
+        made = evidence([*bits])
+        sizes = (10.0, 30.0, 10.0)
+        groups = ("news", "news", "law")
+        rows = zip(made.items, sizes, groups, strict=True)
+        items = tuple(i.model_copy(update={"weight": w, "group": g}) for i, w, g in rows)
+        sides.append({"task": made.model_copy(update={"items": items})})
+    lower = finding("task", Status.PASS, higher_is_better=False, **COMPARED)
+    text = markdown(verdict(lower), *sides)
+    assert "| news | 2 | -0.15 |\n| law | 1 | +0.1 |" in text
+
+
 @pytest.fixture
 def junit(tmp_path: Path) -> ET.Element:
     findings = (
@@ -211,6 +254,14 @@ def test_the_forest_plot_is_one_well_formed_svg_without_scripts() -> None:
     assert root.tag.endswith("svg")
     assert "<script" not in text
     assert all(f.entry in text for f in FOUR)
+
+
+def test_a_change_beyond_the_axis_is_an_arrow_with_its_figure() -> None:
+    far = finding("far", Status.FAIL, **(COMPARED | {"estimate": -0.72, "low": -0.8, "high": -0.6}))
+    text = forest_svg((far,))
+    assert ">-7.2</text>" in text
+    assert "<circle" not in text
+    assert "far: FAIL at -7.20, -8.00 to -6.00" in text  # for those who hear the plot
 
 
 def test_a_forest_of_nothing_is_still_an_image() -> None:
