@@ -20,6 +20,7 @@ from eval.resume import LocalPool, ResumableRunner
 from eval.runner import FakeRunner, Sampling
 from registry.conversation import Message
 from registry.evidence import EvidenceError, EvidenceStore
+from tests.measuring import write_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -141,9 +142,7 @@ def test_progress_counts_requests_and_what_was_already_there(journal: Path) -> N
 
 MEASURE = """
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 import torch
 torch.set_num_threads(1)
 from eval import resume
@@ -151,16 +150,7 @@ resume.SHARD_SIZES.update(continuations=8, documents=2, answers=2, completions=2
 from eval.checks import CHECKS, AnswerQualityConfig, BenchmarkConfig, BitsPerByteConfig
 from eval.measure import collect
 from registry.evidence import EvidenceStore
-
-@dataclass(frozen=True)
-class Entry:
-    name: str
-    check: str
-    config: Any
-
-@dataclass(frozen=True)
-class Policy:
-    entries: tuple[Entry, ...]
+from tests.measuring import Entry, Policy
 
 folder, data, store = map(Path, sys.argv[1:])
 pairs, documents, chats = (data / f"{name}.jsonl" for name in ("pairs", "documents", "chats"))
@@ -173,34 +163,6 @@ collect(
     CHECKS, folder, EvidenceStore(store),
 )
 """
-
-
-def write_data(folder: Path) -> None:
-    folder.mkdir()
-    words = "the a cat dog sat ran on under mat tree and then while big small".split()  # noqa: SIM905
-    rng = random.Random(7)
-
-    def text(num_words: int) -> str:
-        return " ".join(rng.choices(words, k=num_words))
-
-    rows: dict[str, list[dict[str, Any]]] = {
-        "pairs": [{"id": f"p{n}", "good": text(6), "bad": text(6)} for n in range(60)],
-        "documents": [{"id": f"d{n}", "text": text(30)} for n in range(16)],
-        "chats": [
-            {
-                "id": f"c{n}",
-                "messages": [
-                    {"role": "user", "content": text(8)},
-                    {"role": "assistant", "content": text(5)},
-                ],
-                "source": "test",
-                "licence": "CC0-1.0",
-            }
-            for n in range(10)
-        ],
-    }
-    for name, lines in rows.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
 
 
 def digests(store: Path) -> dict[str, str]:
@@ -222,7 +184,7 @@ def test_killed_at_random_points_a_measurement_ends_with_the_same_digests(
     make_tiny_checkpoint: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = make_tiny_checkpoint("candidate")
-    write_data(tmp_path / "data")
+    write_rows(tmp_path / "data")
 
     def start(store: Path) -> subprocess.Popen[bytes]:
         arguments = [str(folder), str(tmp_path / "data"), str(store)]
