@@ -48,7 +48,7 @@ class FakeJudge:
         self.prompts: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str] = set()
-        self.under_way = self.most_under_way = 0
+        self.under_way = self.most_under_way = self.wait_for = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -60,7 +60,7 @@ class FakeJudge:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embed)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0)
         self._loop.run_until_complete(site.start())
@@ -82,10 +82,11 @@ class FakeJudge:
         self.bodies.append(body)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
-        await asyncio.sleep(0.01)
+        while self.most_under_way < self.wait_for:
+            await asyncio.sleep(0.01)
         said = self.reply(prompt)
         if said == "silence":
-            await asyncio.sleep(3)
+            await asyncio.sleep(30)
         self.under_way -= 1
         if isinstance(said, tuple):
             status, text = said
@@ -289,16 +290,17 @@ def test_a_call_that_takes_too_long_is_given_up(server: FakeJudge, four_rows: Pa
     server.reply = lambda p: "silence" if "Question 1" in p else faithful(p)
     measured = judged_quality(
         answering("Open on Monday.", "Open on Monday."),
-        config(four_rows, server, max_items=2, judge={"timeout_seconds": 0.5, "retries": 0}),
+        config(four_rows, server, max_items=2, judge={"timeout_seconds": 3, "retries": 0}),
     )
     assert [item.unscored for item in measured.items] == [
         None,
-        "the judge: no answer within 0.5 s",
+        "the judge: no answer within 3 s",
     ]
 
 
 def test_no_more_calls_are_under_way_than_allowed(server: FakeJudge, four_rows: Path) -> None:
     server.reply = faithful
+    server.wait_for = 2  # the first call waits for the second, however slow the machine
     runner = answering(*["Open on Monday."] * 4)
     judged_quality(runner, config(four_rows, server, judge={"concurrency": 2}))
     assert server.most_under_way == 2
@@ -651,6 +653,18 @@ def test_a_policy_that_misdescribes_its_judge_is_refused_by_line_and_key(
     assert str(raised.value).startswith(f"{tmp_path}/p.yaml:6: entry judged, config")
     assert said in str(raised.value)
     assert KEY not in str(raised.value)
+
+
+def test_the_entries_in_the_documentation_are_entries_of_a_policy(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "gate.md").read_text()
+    blocks = [text.split("```")[0] for text in page.split("```yaml\n")[1:]]
+    entries = [b for b in blocks if "check: judged_quality" in b or "check: human_ratings" in b]
+    write(tmp_path / "faithfulness-labels.jsonl", [])
+    (tmp_path / "ratings-2026-05.csv").write_text("")
+    path = tmp_path / "p.yaml"
+    path.write_text("schema_version: 1\nname: p\nentries:\n" + "".join(entries))
+    loaded = load_policy(path, CHECKS, lambda reference: tmp_path / reference)
+    assert [entry.check for entry in loaded.entries] == ["judged_quality", "human_ratings"]
 
 
 def test_planning_counts_the_data_and_not_the_calibration(tmp_path: Path) -> None:
