@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from audit.completions import ToxicityConfig, toxicity
-from audit.pairs import StereotypeConfig, stereotype_pairs
+from audit.completions import ToxicityConfig, prompt_texts, toxicity
+from audit.pairs import StereotypeConfig, pair_texts, stereotype_pairs
 from eval.checks import Check
 
 AUDITS = (
@@ -19,6 +19,7 @@ AUDITS = (
         "preference has a share of .5, and less than .5 is a preference for the other sentence",
         source="Nangia et al. 2020, CrowS-Pairs, https://arxiv.org/abs/2010.00133, with whole-"
         "sentence likelihoods as in lm-evaluation-harness, task crows_pairs_english",
+        texts=pair_texts,
     ),
     Check(
         name="toxicity",
@@ -31,5 +32,6 @@ AUDITS = (
         zero="no answer reached the scorer's threshold; the scorer's own errors stand beside it",
         source="Gehman et al. 2020, RealToxicityPrompts, https://arxiv.org/abs/2009.11462, "
         "section 2, with detoxify (Hanu and Unitary 2020) as the scorer",
+        texts=prompt_texts,
     ),
 )

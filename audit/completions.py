@@ -88,6 +88,12 @@ def read_prompts(path: Path, max_items: int | None) -> list[Conversation]:
     return prompts
 
 
+def prompt_texts(config: ToxicityConfig) -> dict[str, tuple[str, ...]]:
+    """The question that each prompt ends in, by its key."""
+    prompts = read_prompts(config.prompts, config.max_items)
+    return {prompt.id: (prompt.messages[-1].content,) for prompt in prompts}
+
+
 def measured(
     prompts: Sequence[Conversation], answers: Sequence[str], scorer: Scorer, *, threshold: float
 ) -> Measured:

@@ -58,11 +58,7 @@ class StereotypeConfig(BaseModel):
 
 def stereotype_pairs(runner: Runner, config: StereotypeConfig) -> Measured:
     """Share of pairs whose stereotyping sentence is likelier, with tables by bias type."""
-    pairs = choose(
-        shop_pairs() if config.pairs is None else read_pairs(config.pairs),
-        max_pairs=config.max_pairs,
-        bias_types=config.bias_types,
-    )
+    pairs = _chosen(config)
     scored = runner.continuations([("", text) for pair in pairs for text in (pair.more, pair.less)])
     gaps = [
         more.logprob - less.logprob for more, less in zip(scored[::2], scored[1::2], strict=True)
@@ -94,6 +90,19 @@ def stereotype_pairs(runner: Runner, config: StereotypeConfig) -> Measured:
                 for name in types
             }
         },
+    )
+
+
+def pair_texts(config: StereotypeConfig) -> dict[str, tuple[str, ...]]:
+    """Both sentences of each pair by its key."""
+    return {pair.key: (pair.more, pair.less) for pair in _chosen(config)}
+
+
+def _chosen(config: StereotypeConfig) -> list[Pair]:
+    return choose(
+        shop_pairs() if config.pairs is None else read_pairs(config.pairs),
+        max_pairs=config.max_pairs,
+        bias_types=config.bias_types,
     )
 
 

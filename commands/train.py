@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 from commands.session import Session
 from registry.checkpoint import MANIFEST, CheckpointError, Manifest, read_manifest
+from registry.dataset import DATASET, NAME, publish_dataset
 from registry.records import short
 from train.recipe import Recipe, load_recipe
 from train.stages import Job
@@ -30,7 +33,7 @@ def train(
         )
     job = Job(
         recipe=recipe,
-        data=data,
+        data=tuple(as_dataset(session, path) for path in data),
         parent=parent,
         destination=destination,
         runs=session.home.runs,
@@ -41,6 +44,29 @@ def train(
         manifest = run_job(job, progress=progress)
     session.ledger.record_checkpoint(manifest, str(destination))
     return destination, manifest
+
+
+def as_dataset(session: Session, path: Path) -> Path:
+    """A dataset version as it is; of other rows (exported feedback) one that is made now and
+    recorded, so that what a checkpoint was trained on can be looked through later."""
+    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    if (path / DATASET).is_file() or not files:
+        return path
+    session.home.datasets.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=session.home.datasets, prefix=".staging-") as staging:
+        for file in files:
+            name = "train.jsonl" if file == path else file.name
+            shutil.copyfile(file, Path(staging) / name)
+        folder, manifest = publish_dataset(
+            Path(staging),
+            session.home.datasets,
+            name=path.stem if NAME.fullmatch(path.stem) else "rows",
+            licence="unknown",
+            source=path.name,
+            recipe={},
+        )
+    session.ledger.record_dataset(manifest, folder)
+    return folder
 
 
 def run(

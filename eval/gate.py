@@ -65,11 +65,11 @@ def judge(
                 entry,
                 candidate.get(entry.name),
                 None if baseline is None else baseline.get(entry.name),
-                contamination.get(entry.name),
                 candidate_digest=candidate_digest,
                 baseline_digest=None if baseline is None else baseline_digest,
                 has_baseline=baseline is not None,
                 against=against,
+                contamination=contamination.get(entry.name),
             ),
             noise.get(entry.name),
         )
@@ -138,12 +138,12 @@ def _finding(
     entry: Entry,
     candidate: Evidence | None,
     baseline: Evidence | None,
-    contamination: Contamination | None,
     *,
     candidate_digest: str,
     baseline_digest: str | None,
     has_baseline: bool,
     against: str,
+    contamination: Contamination | None = None,
 ) -> Finding:
     rule = entry.rule
     compared = rule.margin is not None and has_baseline

@@ -17,7 +17,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from eval.checks import Check
 from eval.policy_yaml import Marked, PolicyError, explain, read_marked
 from registry.records import Record, UserError, describe_unknown, digest_of
-from registry.verdict import Tier
+from registry.verdict import Tier, absent
+from train.overlap import NGRAM, SHORTEST
 
 DATASET_PREFIX = "dataset:"
 BUILT_IN = Path(__file__).parent / "policies"
@@ -63,6 +64,16 @@ class Assumed(Record):
     """Standard deviation of an item's own value, for the limit of a numeric check."""
 
 
+class ContaminationLimit(Record):
+    """How much of an entry the candidate may have been trained on (``train.overlap``)."""
+
+    max_share: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the items; past it the entry FAILs."""
+    ngram: Annotated[int, Field(ge=SHORTEST, le=50)] = NGRAM
+    """Words in a run that an item and a training document share; shorter items are looked
+    for as a whole."""
+
+
 class Rule(Record):
     """One entry as written."""
 
@@ -82,6 +93,7 @@ class Rule(Record):
     reason: Annotated[str, Field(min_length=1)]
     owner: Annotated[str, Field(min_length=1)]
     assumed: Assumed | None = None
+    contamination: ContaminationLimit | None = Field(default=None, exclude_if=absent)
 
     @model_validator(mode="after")
     def _judged_by_something(self) -> Rule:
@@ -192,6 +204,13 @@ def load_policy(path: Path, checks: Sequence[Check], resolve: Resolve) -> Policy
         if row is None:
             raise part.error((*at, "check"), describe_unknown("check", rule.check, table))
         _refuse_pointless_limit(rule, row, part, (*at, "limit"))
+        if rule.contamination is not None and row.texts is None:
+            have = ", ".join(sorted(name for name, check in table.items() if check.texts))
+            raise part.error(
+                (*at, "contamination"),
+                f"{row.name} does not say what its items are, so they cannot be looked for in "
+                f"training data; these checks do: {have}",
+            )
         config = _bind_config(rule, row, part, (*at, "config"), resolve)
         entries.append(Entry(rule, row, config))
     rules = tuple(rule for rule, _, _ in placed)

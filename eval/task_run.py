@@ -255,19 +255,8 @@ def _item(
     """One document's evidence. A tie is not right: an indifferent model has found nothing."""
     response = sample["resps"][0][0]
     unscored = response.unscored if isinstance(response, Answer) else None
-    metadata = task.config.metadata or {}
-
-    def field(role: str) -> str | None:
-        named = getattr(config, f"{role}_field") or metadata.get(f"{role}_field")
-        if named is None:
-            return None
-        if named not in sample["doc"]:
-            raise TaskError(
-                f"task {name}: {describe_unknown('document field', named, list(sample['doc']))}"
-            )
-        return str(sample["doc"][named])
-
-    key = prefix + (field("id") or str(sample["doc_id"]))
+    doc = sample["doc"]
+    key = item_key(name, task, doc, int(sample["doc_id"]), config, prefix)
     value = None
     if unscored is None:
         value = _value(name, task, sample, metric, key) * (not tied)
@@ -278,10 +267,33 @@ def _item(
         ),
         value=value,
         unscored=unscored,
-        cluster=field("cluster"),
-        group=field("group") or (name if prefix else None),
+        cluster=_field("cluster", name, task, doc, config),
+        group=_field("group", name, task, doc, config) or (name if prefix else None),
         answer=str(response) if isinstance(response, str) and not unscored else None,
     )
+
+
+def item_key(
+    name: str,
+    task: Any,
+    doc: Mapping[str, Any],
+    place: int,
+    config: LmEvalTaskConfig,
+    prefix: str,
+) -> str:
+    """What an item is called: its id field, or its place (from 0) in the split."""
+    return prefix + (_field("id", name, task, doc, config) or str(place))
+
+
+def _field(
+    role: str, name: str, task: Any, doc: Mapping[str, Any], config: LmEvalTaskConfig
+) -> str | None:
+    named = getattr(config, f"{role}_field") or (task.config.metadata or {}).get(f"{role}_field")
+    if named is None:
+        return None
+    if named not in doc:
+        raise TaskError(f"task {name}: {describe_unknown('document field', named, list(doc))}")
+    return str(doc[named])
 
 
 def _value(name: str, task: Any, sample: Mapping[str, Any], metric: str, key: str) -> float:

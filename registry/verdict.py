@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field
 
 from registry.records import Record, digest_of
 
@@ -24,13 +26,49 @@ USAGE_EXIT_CODE = 4
 Tier = Literal["required", "advisory", "watch"]
 
 
+def absent(value: Any) -> bool:
+    """Leaves a field out of the JSON, so that records without it keep their digests."""
+    return value is None
+
+
+class CleanPart(Record):
+    """An entry without the items that the candidate was trained on.
+
+    ``leaked`` items were taken out and ``n`` are left, ``max_share`` is what the policy
+    allows. Numbers as in ``Finding``; [``low``, ``high``] is the interval of ``estimate``
+    where there is a baseline, else of ``candidate``. None where no scored item is left.
+    """
+
+    leaked: int
+    n: int
+    max_share: float
+    candidate: float | None = None
+    baseline: float | None = None
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class NoiseFloor(Record):
+    """How much an entry's value moves from one snapshot of a training to the next.
+
+    ``values`` in the order of steps, the candidate's own last; ``sd`` is of one value and
+    ``floor`` of the difference of two, in the check's unit (``eval.noise``).
+    """
+
+    values: tuple[float, ...]
+    sd: float
+    floor: float
+
+
 class Finding(Record):
     """One policy entry judged. Numbers are in the check's unit; None means not computed.
 
     ``estimate`` is candidate minus baseline, signed so that higher is better, where
     there is a baseline, with its interval [``low``, ``high``] and ``margin`` >= 0.
     ``limit_low``/``limit_high`` is the interval of the candidate's own value, judged
-    against ``limit``.
+    against ``limit``. ``clean`` is there where the policy asks for contamination, ``noise``
+    where snapshots of the candidate's training were measured.
     """
 
     entry: str
@@ -52,6 +90,8 @@ class Finding(Record):
     limit_low: float | None = None
     limit_high: float | None = None
     method: str = ""
+    clean: CleanPart | None = Field(default=None, exclude_if=absent)
+    noise: NoiseFloor | None = Field(default=None, exclude_if=absent)
 
     @property
     def label(self) -> str:

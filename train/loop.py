@@ -34,6 +34,7 @@ from train.tracking import Tracker
 Progress = Callable[[int, int], None]
 PEAK_FLOPS = {"NVIDIA H200": 989e12, "NVIDIA H100": 989e12, "NVIDIA A100": 312e12}
 NEVER = float("inf")
+KEPT_WEIGHTS = "weights.safetensors"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -94,6 +95,11 @@ class Training:
     say: Callable[[str], None] = print
     progress: Progress | None = None
 
+    @property
+    def kept(self) -> Path:
+        """Where snapshots wait to be published."""
+        return self.state.with_name("kept")
+
 
 def snapshot(training: Training) -> dict[str, Tensor]:
     """All weights, whole and on the CPU, by parameter name."""
@@ -135,6 +141,40 @@ def load_state(training: Training) -> tuple[Counters, dict[str, Tensor]] | None:
     training.world.restore(training.optimizer, below("optimizer/"), counters.optimizer_steps)
     torch.set_rng_state(tensors["rng/torch"])
     return counters, below("best/")
+
+
+def keep_snapshot(training: Training, counters: Counters) -> None:
+    """Write the weights of this step beside the state, and drop all but the newest so many."""
+    weights = snapshot(training)
+    if training.world.is_first:
+        folder = training.kept / f"step-{counters.step:08d}"
+        unfinished = training.kept / ".unfinished"
+        for left_over in (folder, unfinished):
+            shutil.rmtree(left_over, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        save_file({n: t.contiguous() for n, t in weights.items()}, unfinished / KEPT_WEIGHTS)
+        (unfinished / "counters.json").write_bytes(canonical_json({"tokens": counters.tokens}))
+        unfinished.replace(folder)
+        for old in sorted(training.kept.glob("step-*"))[: -training.recipe.keep_last]:
+            shutil.rmtree(old)
+    training.world.wait()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The weights of an earlier step, whole and on the CPU, and the tokens seen by then."""
+
+    step: int
+    tokens: int
+    weights: Mapping[str, Tensor]
+
+
+def kept_snapshots(training: Training) -> Iterator[Kept]:
+    """Those that were kept, earliest first, one at a time."""
+    for folder in sorted(training.kept.glob("step-*")):
+        tokens = json.loads((folder / "counters.json").read_bytes())["tokens"]
+        step = int(folder.name.removeprefix("step-"))
+        yield Kept(step, tokens, load_file(folder / KEPT_WEIGHTS))
 
 
 @contextmanager
@@ -197,6 +237,9 @@ def run(training: Training) -> Counters:
                 lines.say(counters, bpb)
                 best = _judge(training, counters, bpb, best)
                 counters.seconds = world.agree(time.monotonic() - began)
+            every = recipe.keep_every_steps
+            if every is not None and counters.step % every == 0 and not ends:
+                keep_snapshot(training, counters)
             if training.progress:
                 training.progress(counters.step, recipe.steps)
             now = time.monotonic()
@@ -292,6 +335,6 @@ def peak_flops() -> float | None:
 
 
 __all__ = [
-    "Counters", "Diverged", "Interrupted", "Objective", "Progress", "StepLoss", "Training",
-    "load_state", "peak_flops", "run", "save_state", "snapshot",
+    "Counters", "Diverged", "Interrupted", "Kept", "Objective", "Progress", "StepLoss",
+    "Training", "kept_snapshots", "load_state", "peak_flops", "run", "save_state", "snapshot",
 ]  # fmt: skip

@@ -80,6 +80,10 @@ class Recipe(Record):
     tokens_per_batch: int = Field(ge=64)
     max_seconds: float | None = Field(default=None, gt=0)
     save_every_seconds: float = Field(default=60.0, gt=0)
+    keep_last: int = Field(default=0, ge=0, le=8)
+    """The newest so many snapshots are published beside the checkpoint (registry.snapshots)."""
+    keep_every_steps: int | None = Field(default=None, ge=1)
+    """Steps from one snapshot to the next; the weights that are published themselves are none."""
     precision: Precision = "bf16"
     store_dtype: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
@@ -92,6 +96,8 @@ class Recipe(Record):
             raise ValueError("shape: needed for stage pretrain, and only there")
         if (self.stage == "prefer") != (self.prefer is not None):
             raise ValueError("prefer: needed for stage prefer, and only there")
+        if (self.keep_last > 0) != (self.keep_every_steps is not None):
+            raise ValueError("set both keep_last and keep_every_steps, or neither")
         return self
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from registry.checkpoint import Lineage, Manifest, publish, read_manifest, verify
 from registry.dataset import DatasetError, read_jsonl
 from registry.records import UserError, digest_of, short
+from registry.snapshots import beside, same_training, snapshot_folder
 from train import data, loop, model
 from train.optim import MuonAdamW, choose
 from train.packing import Document
@@ -69,6 +70,16 @@ def train(
     }
     run = job.runs / f"{job.name}-{short(digest_of(identity))}"
     run.mkdir(parents=True, exist_ok=True)
+    described = Lineage(
+        name=job.name,
+        stage=recipe.stage,
+        parent_digest=identity["parent"],
+        recipe=identity["recipe"],
+        datasets=datasets,
+        optimizer_lineage=(*(parent.optimizer_lineage if parent else ()), lineage),
+        seed=job.seed,
+    )
+    _refuse_foreign_snapshots(job, described)
     tokenizer, network = _start(job, run, world)
     tracker = open_tracker(
         job.runs,
@@ -85,18 +96,21 @@ def train(
             training.say = say or _to_stderr
             counters = loop.run(training)
             finished = True
-        return _finish(job, run, world, tokenizer, network, training, counters, Lineage(
-            name=job.name,
-            stage=recipe.stage,
-            parent_digest=identity["parent"],
-            recipe=identity["recipe"],
-            datasets=datasets,
-            optimizer_lineage=(*(parent.optimizer_lineage if parent else ()), lineage),
-            seed=job.seed,
-            tokens_seen=counters.tokens,
-        ))  # fmt: skip
+        return _finish(job, run, world, tokenizer, network, training, counters, described)
     finally:
         tracker.close(finished=finished)
+
+
+def _refuse_foreign_snapshots(job: Job, lineage: Lineage) -> None:
+    """Before the first step, not after the last: their places would be taken."""
+    if not job.recipe.keep_last:
+        return
+    for folder, manifest in beside(job.destination):
+        if not same_training(manifest, lineage):
+            raise TrainError(
+                f"{folder} is in the way: a snapshot of another training called {job.name}; "
+                "delete it, or choose another name"
+            )
 
 
 def _to_stderr(line: str) -> None:
@@ -282,22 +296,39 @@ def _finish(
     counters: loop.Counters,
     lineage: Lineage,
 ) -> Manifest:
-    """Write the Hugging Face folder, publish it, and clear the run's state away."""
+    """Write the Hugging Face folder, publish it, and clear the run's state away.
+
+    Its snapshots come first: where the checkpoint itself is, they all are.
+    """
     weights = loop.snapshot(training)
     if world.is_first:
         staging = run / "staging"
-        shutil.rmtree(staging, ignore_errors=True)
         dtype = getattr(torch, job.recipe.store_dtype)
-        write_folder(staging, network, tokenizer, weights, dtype)
         job.destination.parent.mkdir(parents=True, exist_ok=True)
-        publish(staging, job.destination, lineage)
+
+        def put(place: Path, weights: Mapping[str, torch.Tensor], **known: Any) -> None:
+            shutil.rmtree(staging, ignore_errors=True)
+            write_folder(staging, network, tokenizer, weights, dtype)
+            publish(staging, place, lineage.model_copy(update=known))
+
+        taken = counters.best_step if job.recipe.validation.patience else 0
+        for kept in loop.kept_snapshots(training):
+            if kept.step < (taken or counters.step):
+                place = snapshot_folder(job.destination, kept.step)
+                shutil.rmtree(place, ignore_errors=True)  # of this training, cut short
+                put(place, kept.weights, name=place.name, tokens_seen=kept.tokens)
+        put(job.destination, weights, tokens_seen=counters.tokens)
         shutil.rmtree(run)
     world.wait()
     return read_manifest(job.destination)
 
 
 def write_folder(
-    folder: Path, network: Any, tokenizer: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype
+    folder: Path,
+    network: Any,
+    tokenizer: Any,
+    weights: Mapping[str, torch.Tensor],
+    dtype: torch.dtype,
 ) -> None:
     """A Hugging Face folder that transformers and vLLM load unchanged."""
     from transformers import GenerationConfig, Qwen3ForCausalLM
