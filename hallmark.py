@@ -15,13 +15,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from commands.front_gate import gate, plan, promote, rollback, selftest, verify
 from commands.options import (
-    Alias,
-    Checkpoint,
     DatasetName,
     Home,
     Host,
@@ -30,12 +29,9 @@ from commands.options import (
     NewName,
     PolicyFile,
     Port,
-    Reason,
     Seed,
+    session,
 )
-
-if TYPE_CHECKING:
-    from commands.session import Session
 
 USAGE_EXIT_CODE = 4
 INTERRUPTED_EXIT_CODE = 130
@@ -59,13 +55,6 @@ app.add_typer(train_app, name="train")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(trust_app, name="trust")
-
-
-def session(context: typer.Context) -> Session:
-    from commands.session import Session
-
-    settings = context.find_root().params
-    return Session.open(settings["home"], settings["ledger"])
 
 
 @app.callback()
@@ -183,76 +172,8 @@ def train_prefer(
     return train.prefer(session(context), recipe, preferences, parent=parent, name=name, seed=seed)
 
 
-@app.command()
-def gate(
-    context: typer.Context,
-    checkpoint: Checkpoint,
-    against: Annotated[
-        str, typer.Option(help="The alias to compare with; a first champion needs none.")
-    ] = "champion",
-    policy: PolicyFile = "support",
-    json: Json = False,
-) -> int:
-    """Measure a checkpoint, judge it, and on PASS sign its hallmark.
-
-    Exits 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 INVALID, 4 error. Writes JSON, Markdown and JUnit.
-
-    [dim]Example: hallmark gate candidate --against champion --policy support[/dim]
-    """
-    from commands import gate as room
-
-    return room.gate(session(context), checkpoint, against=against, policy=policy, json=json)
-
-
-@app.command()
-def plan(
-    context: typer.Context,
-    policy: PolicyFile = "support",
-    against: Annotated[str, typer.Option(help="Use this alias's measured noise.")] = "champion",
-    json: Json = False,
-) -> int:
-    """The power of a policy: what its item counts can certify; 1 if a margin cannot be.
-
-    [dim]Example: hallmark plan --policy support[/dim]
-    """
-    from commands import gate as room
-
-    return room.plan(session(context), policy=policy, against=against, json=json)
-
-
-@app.command()
-def promote(
-    context: typer.Context, checkpoint: Checkpoint, alias: Alias = "champion", reason: Reason = ""
-) -> int:
-    """Move an alias to a checkpoint that has a valid, passing hallmark.
-
-    [dim]Example: hallmark promote candidate --reason "release 12"[/dim]
-    """
-    from commands import gate as room
-
-    return room.promote(session(context), checkpoint, alias=alias, reason=reason)
-
-
-@app.command()
-def rollback(context: typer.Context, alias: Alias = "champion", reason: Reason = "") -> int:
-    """Move an alias back to the checkpoint that it named before.
-
-    [dim]Example: hallmark rollback --reason "complaints"[/dim]
-    """
-    from commands import gate as room
-
-    return room.rollback(session(context), alias=alias, reason=reason)
-
-
-@app.command()
-def verify(context: typer.Context, checkpoint: Checkpoint, json: Json = False) -> int:
-    """Hash a checkpoint afresh and check its hallmark, as the server does.
-
-    [dim]Example: hallmark verify champion[/dim]
-    """
-    from commands import gate as room
-
-    return room.verify(session(context), checkpoint, json=json)
+for command in (gate, plan, selftest, promote, rollback, verify):
+    app.command()(command)
 
 
 @app.command()

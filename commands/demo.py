@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +35,8 @@ from commands.session import Session, table
 from commands.stages import Outputs, Stages
 from commands.users import rule_reaction, visit
 from eval.runner import Sampling, open_runner
+from eval.selftest import noisy_copy
 from eval.stats import win_rate
-from registry.checkpoint import Lineage, publish
 from registry.conversation import Conversation
 from registry.dataset import read_dataset, read_jsonl
 from registry.records import digest_of, file_sha256, short
@@ -88,30 +87,12 @@ def damaged_copy(stages: Stages, source: Trained) -> Trained:
     session = stages.session
 
     def work() -> Outputs:
-        from safetensors.torch import load_file, save_file
-
         name = f"damaged-{short(source.digest)[:6]}"
         destination = session.home.checkpoints / name
         shutil.rmtree(destination, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=session.home.checkpoints) as folder:
-            staging = Path(folder) / "staging"
-            ignored = shutil.ignore_patterns("manifest.json", "hallmark.json")
-            shutil.copytree(source.folder, staging, ignore=ignored)
-            import torch
-
-            torch.manual_seed(0)
-            weights = load_file(staging / "model.safetensors")
-            noisy = {
-                key: (value + 0.5 * value.float().std() * torch.randn_like(value.float())).to(
-                    value.dtype
-                )
-                if value.ndim == 2
-                else value
-                for key, value in weights.items()
-            }
-            save_file(noisy, staging / "model.safetensors", metadata={"format": "pt"})
-            lineage = Lineage(name=name, stage="import", parent_digest=source.digest)
-            manifest = publish(staging, destination, lineage)
+        manifest = noisy_copy(
+            source.folder, destination, scale=0.5, name=name, parent=source.digest
+        )
         session.ledger.record_checkpoint(manifest, str(destination))
         return {
             "name": name,
@@ -121,7 +102,7 @@ def damaged_copy(stages: Stages, source: Trained) -> Trained:
         }
 
     inputs = {"source": source.digest}
-    made = stages.run("damage", inputs, work, rooms=("registry",), intact=is_checkpoint)
+    made = stages.run("damage", inputs, work, rooms=("registry", "eval"), intact=is_checkpoint)
     return Trained(made["name"], Path(made["folder"]), made["digest"])
 
 

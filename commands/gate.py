@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands.measuring import HERE, How, contaminations, first_looks, measure
+from commands.noise import floors
 from commands.policies import ALL_CHECKS, open_policy
 from commands.session import Session, print_json, table
 from commands.state import ensure_trust
-from eval.gate import Policy, judge
-from eval.measure import collect
+from commands.stored import stored_evidence
+from eval.early import early_verdict
+from eval.gate import judge
 from eval.plan import Plan, count_items
 from eval.plan import plan as plan_policy
 from eval.report import write_reports
-from eval.runner import Runner
 from registry.checkpoint import verify as verify_files
-from registry.evidence import Evidence, EvidenceStore, now
+from registry.evidence import Evidence, now
 from registry.records import UserError, short
 from registry.signing import HallmarkError, envelope_digest, seal, write_hallmark
 from registry.trust import Admitted, admit, load_trust, local_key
@@ -54,37 +56,49 @@ def baseline_digest(session: Session, against: str) -> str | None:
     return digest
 
 
-def measure(session: Session, policy: Policy, folder: Path, title: str) -> dict[str, Evidence]:
-    store = EvidenceStore(session.home.evidence)
-    with session.progress(f"measuring {title}", "items") as progress:
-        evidence = collect(policy, ALL_CHECKS, folder, store, progress=progress)
-    for one in evidence.values():
-        path = store.path(one.check, one.facts.weights_digest, one.config_digest)
-        session.ledger.index_evidence(one, str(path))
-    return evidence
-
-
-def run_gate(session: Session, checkpoint: str, *, against: str, reference: str) -> Gated:
+def run_gate(
+    session: Session, checkpoint: str, *, against: str, reference: str, how: How = HERE
+) -> Gated:
     """Measure, judge, report, and on PASS sign. Raises UserError for what cannot be judged."""
     ensure_trust(session)
     folder = session.checkpoint(checkpoint)
     manifest = verify_files(folder)
     policy = open_policy(session, reference)
     base_digest = baseline_digest(session, against)
-    candidate = measure(session, policy, folder, manifest.name)
-    baseline = None
+    baseline = lost = None
+    opened_by = how.opener()
     if base_digest is not None:
         row = session.ledger.resolve(base_digest)
-        baseline = measure(session, policy, Path(row.uri), f"{against} ({row.name})")
-    verdict = judge(
-        policy,
-        candidate,
-        baseline,
-        candidate_digest=manifest.weights_digest,
-        baseline_digest=base_digest,
-        against=against,
-        now=now(),
-    )
+        title = f"{against} ({row.name})"
+        baseline = measure(session, policy, Path(row.uri), title, how.opener())
+        if how.early_fail and base_digest != manifest.weights_digest:
+            lost = first_looks(session, policy, folder, baseline, opened_by)
+    candidate: dict[str, Evidence] = {}
+    if lost is None:
+        candidate = measure(session, policy, folder, manifest.name, opened_by)
+        verdict = judge(
+            policy,
+            candidate,
+            baseline,
+            candidate_digest=manifest.weights_digest,
+            baseline_digest=base_digest,
+            against=against,
+            now=now(),
+            contamination=contaminations(session, policy, manifest.weights_digest),
+            noise=floors(session, policy, folder, candidate, measured=how.noise),
+        )
+    else:
+        assert base_digest is not None
+        assert baseline is not None
+        verdict = early_verdict(
+            policy,
+            lost,
+            baseline,
+            candidate_digest=manifest.weights_digest,
+            baseline_digest=base_digest,
+            against=against,
+            now=now(),
+        )
     stamp = verdict.created_at.strftime("%Y%m%dT%H%M%S%f")
     reports = write_reports(
         verdict,
@@ -114,6 +128,19 @@ def _interval(finding: Finding) -> str:
     return "-"
 
 
+def _beside(finding: Finding) -> str:
+    """The clean part and the noise floor, where there are any."""
+    text = ""
+    if (part := finding.clean) is not None:
+        text += f"; clean part of {part.n}: {_number(part.candidate)}"
+        if part.estimate is not None:
+            text += f", baseline {_number(part.baseline)}"
+        text += f" [{_number(part.low)}, {_number(part.high)}]"
+    if (noise := finding.noise) is not None:
+        text += f"; noise floor {noise.floor:.3g} (sd {noise.sd:.3g}, {len(noise.values)} values)"
+    return text
+
+
 def show(session: Session, gated: Gated) -> None:
     verdict = gated.verdict
     columns = (
@@ -137,8 +164,8 @@ def show(session: Session, gated: Gated) -> None:
     title += short(verdict.baseline_digest) if verdict.baseline_digest else "absolute limits"
     session.console.print(table(title, columns, rows))
     for finding in verdict.findings:
-        if finding.status is not Status.PASS:
-            session.say(f"  {finding.entry}: {finding.reason}")
+        if finding.status is not Status.PASS or finding.clean or finding.noise:
+            session.say(f"  {finding.entry}: {finding.reason}{_beside(finding)}")
     for reason in verdict.reasons:
         session.say(f"  {reason}")
     session.say(f"[bold {COLOURS[verdict.status]}]{verdict.status}[/]")
@@ -146,8 +173,16 @@ def show(session: Session, gated: Gated) -> None:
         session.say(f"  {path}")
 
 
-def gate(session: Session, checkpoint: str, *, against: str, policy: str, json: bool) -> int:
-    gated = run_gate(session, checkpoint, against=against, reference=policy)
+def gate(
+    session: Session,
+    checkpoint: str,
+    *,
+    against: str,
+    policy: str,
+    json: bool,
+    how: How = HERE,
+) -> int:
+    gated = run_gate(session, checkpoint, against=against, reference=policy, how=how)
     if json:
         print_json(gated.verdict.model_dump(mode="json"))
     else:
@@ -159,26 +194,9 @@ def make_plan(session: Session, reference: str, against: str) -> Plan:
     """The policy's power with the items it has, and the alias's evidence where it is stored."""
     policy = open_policy(session, reference)
     champion = session.ledger.alias(against)
-    baseline = stored_evidence(session, policy, champion) if champion else None
+    row = session.ledger.resolve(champion) if champion else None
+    baseline = stored_evidence(session, policy, Path(row.uri)) if row else None
     return plan_policy(policy, count_items(policy), baseline)
-
-
-class _NotMeasured(Exception):
-    """Planning measures nothing: what is not in the store stays unknown."""
-
-
-def stored_evidence(session: Session, policy: Policy, digest: str) -> dict[str, Evidence] | None:
-    """All of the policy's evidence on one checkpoint, or None where some is missing."""
-
-    def refuse(folder: Path) -> Runner:
-        raise _NotMeasured(folder)
-
-    folder = Path(session.ledger.resolve(digest).uri)
-    store = EvidenceStore(session.home.evidence)
-    try:
-        return collect(policy, ALL_CHECKS, folder, store, opened_by=refuse)
-    except _NotMeasured:
-        return None
 
 
 def plan(session: Session, *, policy: str, against: str, json: bool) -> int:

@@ -1,11 +1,14 @@
-"""Options and arguments that several commands take, each described once."""
+"""Options and arguments that several commands take, each described once, and their session."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from commands.session import Session
 
 Home = Annotated[
     Path, typer.Option(envvar="HALLMARK_HOME", help="Where checkpoints and evidence live.")
@@ -28,3 +31,10 @@ Alias = Annotated[str, typer.Option(help="The alias to move.")]
 Reason = Annotated[str, typer.Option(help="Kept in the history.")]
 Port = Annotated[int, typer.Option(envvar="HALLMARK_PORT", help="Where the server listens.")]
 Host = Annotated[str, typer.Option(envvar="HALLMARK_HOST", help="The address to listen on.")]
+
+
+def session(context: typer.Context) -> Session:
+    from commands.session import Session
+
+    settings = context.find_root().params
+    return Session.open(settings["home"], settings["ledger"])

@@ -114,6 +114,8 @@ class _Session:
     def close(self) -> None:
         """All evidence is stored: what was written down on the way is no longer needed."""
         self.store.journal(self.weights_digest).unlink(missing_ok=True)
+        if "runner" in self.__dict__:
+            self.runner.pool.close()
 
     def evidence_for(self, entry: PolicyEntry) -> Evidence:
         check = self.checks.get(entry.check)

@@ -41,6 +41,10 @@ class Pool(Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
 
+    def close(self) -> None:
+        """Give back what it holds: the measurement is over."""
+        ...
+
 
 def ask(
     runner: Runner, method: str, requests: Sequence[Any], sampling: Sampling | None
@@ -64,6 +68,9 @@ class LocalPool:
     ) -> Iterator[tuple[int, list[Any]]]:
         for index, shard in enumerate(shards):
             yield index, ask(self.runner, method, shard, sampling)
+
+    def close(self) -> None:
+        """Nothing: the runner goes with the last reference to it."""
 
 
 def _encode(result: Any) -> Any:

@@ -62,7 +62,6 @@ def test_two_workers_give_the_same_evidence_digests_as_one_process(
         policy, CHECKS, folder, EvidenceStore(tmp_path / "there"), opened_by=on_the_cluster
     )
     assert len(pools[0].workers) == 2
-    pools[0].close()
     assert {n: e.digest for n, e in there.items()} == {n: e.digest for n, e in here.items()}
 
 
