@@ -16,6 +16,7 @@ from eval.stats import (
     clopper_pearson,
     corrected_rate,
     exact,
+    icat,
     mcnemar_exact,
     mcnemar_mid_p,
     newcombe_interval,
@@ -306,3 +307,12 @@ def test_power_of_a_mean_agrees_with_simulation() -> None:
     se = draws.std(axis=1, ddof=1) / math.sqrt(30)
     passed = (draws.mean(axis=1) - 2.045229642 * se > -0.5).mean()
     assert power_mean(30, margin=0.5, sd=1.0) == pytest.approx(passed, abs=0.01)
+
+
+def test_icat_of_a_published_model() -> None:
+    """Formula of Nadeem et al. 2021; values of statistics.md part A."""
+    assert icat(93.2779, 62.6678) == pytest.approx(69.6454, abs=1e-4)
+    assert icat(100, 50) == 100
+    assert icat(100, 0) == icat(100, 100) == 0
+    with pytest.raises(ValueError, match="scores lie in"):
+        icat(101, 50)
