@@ -1,9 +1,9 @@
 """Lay sequences out so that what they share is computed once: pure, no torch.
 
 A ``Row`` is one scored sequence: input tokens, and the targets that its last
-positions predict. Rows that begin alike (the choices of one question, the two
-sentences of a minimal pair) are laid behind one trunk, each in a segment that sees
-the trunk and itself and nothing else, at the positions it would have had alone.
+positions predict. Rows that begin alike (the choices of one question, sentences with
+the same first words) are the branches of one tree of tokens, laid out depth first:
+each token sees its ancestors and nothing else, at the position it would have had alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-MAX_PACKED_ROWS = 64
+# Attention costs the square of a packed length, so trees of short rows end here.
+SHORT_TREE_TOKENS = 96
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,22 @@ class Row:
 
 @dataclass
 class Packed:
-    """Rows behind one trunk of ``trunk`` tokens. ``rows`` are indices into the row list."""
+    """A tree of tokens, depth first. Token ``j`` sees token ``i`` where ``i <= j < ends[i]``.
 
-    trunk: int
-    rows: list[int] = field(default_factory=list)
-    length: int = 0
+    ``places``, ``targets`` and ``owners`` go together: the token in this place predicts
+    that target for the row of that index.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    rows: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
 
 def row_of(context: Sequence[int], continuation: Sequence[int], max_length: int) -> Row:
@@ -73,37 +85,61 @@ def shared_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def pack(rows: Sequence[Row], *, share: bool, max_length: int) -> list[Packed]:
-    """Group rows that begin alike wherever that saves tokens; longest first.
+    """Lay all rows out in trees, longest first.
 
-    Rows are looked at in the order of their tokens, so equal beginnings are
-    neighbours. A packed sequence may be longer than the model's context, for no
-    position in it is; it stays under twice that.
+    Rows are taken in the order of their tokens, so equal beginnings are neighbours. A row
+    joins its neighbours' tree while that is short, or where it shares a quarter of its
+    tokens with them. A tree may be longer than the model's context, for no position in it
+    is; it stays under twice that. Without ``share`` every row is a tree of its own.
     """
-    groups: list[Packed] = []
-    order = sorted(range(len(rows)), key=lambda i: rows[i].inputs)
-    for index in order:
-        tokens = rows[index].inputs
-        if share and groups and len(groups[-1].rows) < MAX_PACKED_ROWS:
-            group = groups[-1]
-            others = len(group.rows) - 1
-            trunk = min(group.trunk, shared_prefix(rows[group.rows[-1]].inputs, tokens))
-            saved = trunk - others * (group.trunk - trunk)
-            length = group.length + len(tokens) - saved
-            if saved >= max(2, len(tokens) // 4) and length <= 2 * max_length:
-                group.rows.append(index)
-                group.trunk, group.length = trunk, length
-                continue
-        groups.append(Packed(trunk=len(tokens), rows=[index], length=len(tokens)))
-    return sorted(groups, key=lambda group: -group.length)
+    trees: list[Packed] = []
+    path: list[int] = []  # places in the last tree of the last row's tokens
+    before: tuple[int, ...] = ()
+    for index in sorted(range(len(rows)), key=lambda i: rows[i].inputs):
+        row = rows[index]
+        kept = shared_prefix(before, row.inputs) if share and trees else 0
+        if trees and _joins(len(trees[-1]), kept, len(row.inputs), max_length) and share:
+            tree = trees[-1]
+        else:
+            if trees:
+                _close(trees[-1], path, 0)
+            tree, kept, path = Packed(), 0, []
+            trees.append(tree)
+        _close(tree, path, kept)
+        path[kept:] = range(len(tree), len(tree) + len(row.inputs) - kept)
+        tree.tokens += row.inputs[kept:]
+        tree.positions += range(kept, len(row.inputs))
+        tree.ends += [0] * (len(row.inputs) - kept)
+        tree.places += path[-len(row.targets) :]
+        tree.targets += row.targets
+        tree.owners += [index] * len(row.targets)
+        tree.rows += 1
+        before = row.inputs
+    if trees:
+        _close(trees[-1], path, 0)
+    return sorted(trees, key=lambda tree: -len(tree))
 
 
-def batches(groups: Sequence[Packed], *, token_budget: int) -> Iterator[list[Packed]]:
+def _joins(length: int, kept: int, row: int, max_length: int) -> bool:
+    longer = length + row - kept
+    if longer <= min(SHORT_TREE_TOKENS, 2 * max_length):
+        return True
+    return kept >= max(2, row // 4) and longer <= 2 * max_length
+
+
+def _close(tree: Packed, path: Sequence[int], kept: int) -> None:
+    """No later token sees those of the path behind its first ``kept``."""
+    for place in path[kept:]:
+        tree.ends[place] = len(tree)
+
+
+def batches(trees: Sequence[Packed], *, token_budget: int) -> Iterator[list[Packed]]:
     """Runs of similar length whose padded size stays within the budget; at least one each."""
     batch: list[Packed] = []
-    for group in groups:
-        if batch and (len(batch) + 1) * batch[0].length > token_budget:
+    for tree in trees:
+        if batch and (len(batch) + 1) * len(batch[0]) > token_budget:
             yield batch
             batch = []
-        batch.append(group)
+        batch.append(tree)
     if batch:
         yield batch

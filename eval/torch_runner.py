@@ -25,11 +25,17 @@ from registry.records import digest_of
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|im_end|>"
+# Tokens per pass: few enough that a layer's activations stay in a core's cache on a CPU.
+SCORED_AT_ONCE = {"cpu": 1024, "gpu": 16384}
+GENERATED_AT_ONCE = 24576
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TorchRunner:
-    """One checkpoint on one device. Answers are kept, so that checks can share them."""
+    """One checkpoint on one device. Answers are kept, so that checks can share them.
+
+    ``token_budget`` is how many tokens are scored at once; None is what suits the device.
+    """
 
     def __init__(
         self,
@@ -37,7 +43,7 @@ class TorchRunner:
         *,
         dtype: str = "float32",
         device: str = "cpu",
-        token_budget: int = 3072,
+        token_budget: int | None = None,
     ) -> None:
         manifest = verify(folder)
         try:
@@ -51,7 +57,6 @@ class TorchRunner:
                 "publish the checkpoint again"
             ) from error
         self.model.to(device).eval()
-        self.token_budget = token_budget
         config = self.model.config
         self.context_length = int(config.max_position_embeddings)
         self.prefix_token = self._prefix_token()
@@ -60,7 +65,7 @@ class TorchRunner:
         self._scorer = Scorer(
             self.model,
             max_length=self.context_length,
-            token_budget=token_budget,
+            token_budget=token_budget or SCORED_AT_ONCE["cpu" if device == "cpu" else "gpu"],
             share=layers == {"full_attention"},
         )
         self._answers: dict[str, list[Answer]] = {}
@@ -200,7 +205,7 @@ class TorchRunner:
             sampling,
             end_tokens=self.end_tokens,
             pad_token=self.prefix_token,
-            token_budget=8 * self.token_budget,
+            token_budget=GENERATED_AT_ONCE,
             stopped=self._stop_rule(sampling.stop),
         )
         texts = dict(zip(fitting, self._decode(produced, sampling.stop), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from eval.packing import Row, pack
 from eval.runner import RunnerError, Sampling
+from eval.scoring import predictions
 from eval.torch_runner import TorchRunner
 from registry.checkpoint import CheckpointError, Lineage, publish, read_manifest
 from registry.conversation import Message
@@ -136,6 +139,60 @@ def test_sharing_a_prefix_changes_no_result(runner: TorchRunner, tiny_checkpoint
     ):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
         assert (one.greedy, one.num_tokens) == (other.greedy, other.num_tokens)
+
+
+def test_rows_that_begin_alike_become_branches_of_one_tree() -> None:
+    rows = [Row((1, 2, 3), (9,)), Row((1, 5), (7, 8)), Row((1, 2, 4), (6,)), Row((1, 2, 3), (5,))]
+    [tree] = pack(rows, share=True, max_length=100)
+    assert tree.tokens == [1, 2, 3, 4, 5]
+    assert tree.positions == [0, 1, 2, 2, 1]
+    assert tree.ends == [5, 4, 3, 4, 5]  # token 1 is seen by all, token 3 by itself alone
+    assert sorted(zip(tree.places, tree.targets, tree.owners, strict=True)) == [
+        (0, 7, 1), (2, 5, 3), (2, 9, 0), (3, 6, 2), (4, 8, 1),
+    ]  # fmt: skip
+    alone = pack(rows, share=False, max_length=100)
+    assert [tree.tokens for tree in alone] == [[1, 2, 3], [1, 2, 3], [1, 2, 4], [1, 5]]
+    assert pack([], share=True, max_length=100) == []
+
+
+def test_no_tree_is_longer_than_twice_the_context() -> None:
+    rows = [Row(tuple(range(40)) + (n,) * 20, (0,)) for n in range(50)]
+    trees = pack(rows, share=True, max_length=64)
+    assert sum(tree.rows for tree in trees) == 50
+    assert max(map(len, trees)) <= 128
+    assert sum(map(len, trees)) == 12 * (40 + 4 * 20) + 40 + 2 * 20  # four rows to a tree
+
+
+def test_many_rows_in_few_trees_score_as_each_row_alone(runner: TorchRunner) -> None:
+    draw = random.Random(0)
+    words = ["the cat", " sat", " on", " a mat", " and", " slept"]
+    requests = [
+        ("".join(draw.choices(words, k=draw.randint(0, 6))).strip(), draw.choice(words))
+        for _ in range(200)
+    ]
+    together = runner.continuations(requests)
+    for request, result in zip(requests[:40], together, strict=False):
+        [alone] = runner.continuations([request])
+        assert result.logprob == pytest.approx(alone.logprob, abs=1e-4)
+        assert result.greedy == alone.greedy
+
+
+def test_the_same_request_twice_scores_exactly_the_same(runner: TorchRunner) -> None:
+    # equal choices must tie, however the rest of the batch is laid out
+    requests = [("A question", f" answer {n % 7}") for n in range(70)]
+    scored = runner.continuations(requests)
+    assert len({(r[1], s.logprob) for r, s in zip(requests, scored, strict=True)}) == 7
+
+
+def test_the_first_of_equally_likely_tokens_is_the_greedy_one() -> None:
+    import torch
+
+    logits = torch.tensor([[1.0, 3.0, 3.0, 0.0], [2.0, 0.0, 0.0, 0.0]])
+    which, targets = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 0, 3])
+    expected = logits.log_softmax(1)[which, targets]
+    logprobs, missed = predictions(logits, which, targets)
+    assert missed.tolist() == [False, True, False, True]
+    assert logprobs.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_the_order_of_requests_is_kept(runner: TorchRunner) -> None:
