@@ -42,10 +42,10 @@ def training_data(session: Session, weights_digest: str) -> TrainingData:
                 continue
             stored = [r for r in session.ledger.datasets() if r.digest == dataset.digest]
             if not stored or not (Path(stored[0].uri) / DATASET).is_file():
-                place = stored[0].uri if stored else "the ledger"
+                place = f"at {stored[0].uri}" if stored else "in the ledger"
                 return _unknown(
                     f"dataset {dataset.name} ({short(dataset.digest)}), which {manifest.name} "
-                    f"was trained on, is not at {place}: make it again with `hallmark data`, "
+                    f"was trained on, is not {place}: make it again with `hallmark data`, "
                     f"train on a dataset version, {DROP}"
                 )
             folders[dataset.digest] = Path(stored[0].uri)

@@ -291,13 +291,12 @@ def test_leaked_items_is_all_that_a_planted_regression_needs() -> None:
     assert leaked_items(texts, []) == []
 
 
-def rows_of(kind: str) -> dict[str, Any]:
-    return {
-        "multiple_choice": {"id": "a", "context": "Why?", "choices": ["no", "so"], "gold": 1},
-        "minimal_pairs": {"id": "a", "good": "He is.", "bad": "He are."},
-        "cloze": {"id": "a", "context": "To be or not to", "target": "be"},
-        "generate": {"id": "a", "prompt": "2 + 2", "answer": "4"},
-    }[kind]
+ROWS: dict[str, dict[str, Any]] = {
+    "multiple_choice": {"id": "a", "context": "Why?", "choices": ["no", "so"], "gold": 1},
+    "minimal_pairs": {"id": "a", "good": "He is.", "bad": "He are."},
+    "cloze": {"id": "a", "context": "To be or not to", "target": "be"},
+    "generate": {"id": "a", "prompt": "2 + 2", "answer": "4"},
+}
 
 
 @pytest.mark.parametrize(
@@ -313,7 +312,7 @@ def test_a_benchmark_item_is_its_question_with_the_right_answer(
     tmp_path: Path, kind: str, expected: tuple[str, ...]
 ) -> None:
     row = next(check for check in CHECKS if check.name == "benchmark")
-    write_jsonl(tmp_path / "rows.jsonl", [rows_of(kind)])
+    write_jsonl(tmp_path / "rows.jsonl", [ROWS[kind]])
     assert row.texts is not None
     config = row.config.model_validate({"data": tmp_path / "rows.jsonl", "kind": kind})
     assert row.texts(config) == {"a": expected}
