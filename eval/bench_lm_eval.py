@@ -38,6 +38,7 @@ from eval.bench_sides import (
     gate,
     lm_eval_alone,
     make_checkpoint,
+    make_neighbour,
     serve,
 )
 
@@ -208,7 +209,6 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of public data sets")
     parser.add_argument("--checkpoint", type=Path, help="a published checkpoint")
-    parser.add_argument("--champion", type=Path, help="another one, for the whole gate")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--without-gate", action="store_true", help="only the two suites")
     options = parser.parse_args()
@@ -216,16 +216,16 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory(prefix="hallmark-bench-") as scratch:
-        made = [Path(scratch) / name for name in ("random-candidate", "random-champion")]
-        chosen = [options.checkpoint or made[0], options.champion or made[1]]
-        for seed, folder in enumerate(chosen):
-            if folder in made:
-                outcome(make_checkpoint, folder, options.data, seed)
-        print_surroundings(chosen[0])
+        candidate: Path = options.checkpoint or Path(scratch) / "random"
+        if options.checkpoint is None:
+            outcome(make_checkpoint, candidate, options.data)
+        print_surroundings(candidate)
         requests = outcome(build_requests, options.data)[1]
-        sizes = compare(chosen[0], requests, options.repeats)
+        sizes = compare(candidate, requests, options.repeats)
         if not options.without_gate:
-            whole_gate(*chosen, options.data, sizes, options.repeats)
+            champion = Path(scratch) / "champion"
+            outcome(make_neighbour, champion, candidate)
+            whole_gate(candidate, champion, options.data, sizes, options.repeats)
 
 
 if __name__ == "__main__":

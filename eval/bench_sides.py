@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import resource
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Suite:
 SUITES = (Suite("hellaswag", 500, 4, 1.8), Suite("blimp", 2010, 2, 1.3))
 
 
-def make_checkpoint(connection: Connection, folder: Path, data: Path, seed: int) -> None:
+def make_checkpoint(connection: Connection, folder: Path, data: Path) -> None:
     """Publish a random Qwen3 of about five million parameters, its tokenizer trained on books."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -49,7 +50,7 @@ def make_checkpoint(connection: Connection, folder: Path, data: Path, seed: int)
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model = Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=4096, hidden_size=256, intermediate_size=704, num_hidden_layers=5,
@@ -64,8 +65,26 @@ def make_checkpoint(connection: Connection, folder: Path, data: Path, seed: int)
     PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>"
     ).save_pretrained(staging)
-    publish(staging, folder, Lineage(name=folder.name, stage="import", seed=seed))
+    publish(staging, folder, Lineage(name=folder.name, stage="import", seed=0))
     connection.send(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def make_neighbour(connection: Connection, folder: Path, like: Path) -> None:
+    """Publish ``like`` with its weights moved by a millionth: another digest, the same cost."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from registry.checkpoint import Lineage, publish
+
+    staging = folder.with_name(folder.name + "-staging")
+    shutil.copytree(like, staging, ignore=shutil.ignore_patterns("*.safetensors*"))
+    model = AutoModelForCausalLM.from_pretrained(like, local_files_only=True, use_safetensors=True)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1 + 1e-6)
+    model.save_pretrained(staging)
+    publish(staging, folder, Lineage(name=folder.name, stage="import", seed=0))
+    connection.send(None)
 
 
 def build_requests(connection: Connection, data: Path) -> None:

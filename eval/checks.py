@@ -144,6 +144,11 @@ class LmEvalTaskConfig(Record):
 
         return files_of(self.task, self.data)
 
+    def num_items(self) -> int:
+        from eval.task_files import num_rows
+
+        return num_rows(self.task, self.data)
+
 
 class AnswerQualityConfig(Record):
     data: Path

@@ -27,7 +27,7 @@ from eval.stats import (
     sparse_interval,
 )
 from registry.evidence import Evidence, EvidenceStore
-from registry.records import Record, describe_unknown
+from registry.records import Record, UserError, describe_unknown
 
 MOST_ITEMS = 1_000_000
 
@@ -94,8 +94,11 @@ def count_items(policy: Policy) -> dict[str, int]:
             if name.startswith("max_") and name != "max_tokens" and isinstance(value, int)
         ]
         rows = [_num_rows(file) for file in files] or [entry.rule.min_items]
-        if files and isinstance(entry.config, CountsItems):
-            rows = [entry.config.num_items()]
+        if isinstance(entry.config, CountsItems):
+            try:
+                rows = [entry.config.num_items()]
+            except (OSError, UserError):  # the data is not there yet
+                rows = [entry.rule.min_items]
         counts[entry.name] = min([max(rows), *caps])
     return counts
 

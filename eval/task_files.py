@@ -8,11 +8,13 @@ Modules that those modules import are not looked for.
 
 from __future__ import annotations
 
+import csv
+import gzip
 import importlib.metadata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from yaml.nodes import MappingNode, ScalarNode
@@ -80,6 +82,35 @@ def files_of(task: Path | str, data: Path | None) -> dict[str, Path]:
     for split, paths in file.data.items():
         found |= {f"data/{split}/{number}": p for number, p in enumerate(paths)}
     return found
+
+
+def num_rows(task: Path | str, data: Path | None) -> int:
+    """Rows of the split that is measured, before the task's own ``process_docs``.
+
+    Raises TaskError where they cannot be counted without lm-eval.
+    """
+    path = task_path(task, data)
+    if path is None:
+        raise TaskError(f"how many items {task} of lm-eval's catalogue has, only its data says")
+    file = read_task_file(path, data)
+    split = file.values.get("test_split") or file.values.get("validation_split")
+    kind = file.values.get("dataset_path")
+    if split not in file.data or kind not in ("json", "csv"):
+        raise file.error("dataset_path", "its rows can be counted only where they are json or csv")
+    kwargs = file.values["dataset_kwargs"]
+    style = {name: kwargs[name] for name in ("delimiter", "quoting") if name in kwargs}
+    total = 0
+    for path in file.data[split]:
+        with _opened(path) as lines:
+            rows = csv.reader(lines, **style) if kind == "csv" else map(str.strip, lines)
+            total += sum(1 for row in rows if row) - (kind == "csv")
+    return total
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
 
 
 def _lm_eval_version_file() -> Path:

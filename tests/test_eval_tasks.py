@@ -357,6 +357,33 @@ def test_a_policy_finds_a_task_file_beside_it_and_leaves_names_alone(
         bound("benchmarks/gone.yaml")
 
 
+def test_the_entries_in_the_documentation_are_entries_of_a_policy(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "gate.md").read_text()
+    blocks = [text.split("```")[0] for text in page.split("```yaml\n")[1:]]
+    entries = [block for block in blocks if "check: lm_eval_task" in block]
+    folder = tmp_path / "ours" / "policies"
+    (folder / "tasks").mkdir(parents=True)
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    (folder / "tasks" / "medical.yaml").write_text(TASK)
+    path = folder / "p.yaml"
+    path.write_text("schema_version: 1\nname: p\nentries:\n" + "".join(entries))
+    loaded = load_policy(path, CHECKS, Path)
+    assert [entry.name for entry in loaded.entries] == ["blimp", "medical"]
+
+
+def test_planning_counts_the_rows_that_are_measured(task: Path, shared_data: Path) -> None:
+    assert LmEvalTaskConfig(task=task).num_items() == 6
+    counted = {
+        name: LmEvalTaskConfig(task=name, data=shared_data).num_items() for name in ready_tasks()
+    }
+    assert counted == {  # the sizes that the data sets' papers and folders give
+        "blimp": 67000, "hellaswag": 10042, "lambada": 5153, "piqa": 1838, "arc_easy": 2376,
+        "arc_challenge": 1172, "boolq": 3270, "winogrande": 1267, "gsm8k": 1319,
+    }  # fmt: skip
+    with pytest.raises(TaskError, match="only its data says"):
+        LmEvalTaskConfig(task="arc_easy").num_items()
+
+
 # Traps 8 to 11 of lm-eval 0.4.13 (the JSONL kinds have theirs in test_eval_harness.py).
 
 
