@@ -1,5 +1,5 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
-.PHONY: demo loop-real test test-slow lint bench-gate-errors setup lock clean
+.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors setup lock clean
 BIN := .venv/bin
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
@@ -20,6 +20,10 @@ lint: setup          ## style and strict types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench-gate: setup    ## beside lm-eval's hf model: make bench-gate DATA=... CHECKPOINT=FOLDER
+	@$(BIN)/python -m eval.bench_lm_eval --data $(DATA) \
+	  $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 bench-gate-errors: setup  ## false-PASS and power of the gate's rules, simulated
 	@$(BIN)/python -m eval.error_rates
