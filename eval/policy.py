@@ -116,7 +116,7 @@ class Written(Record):
 
 
 class Included(Record):
-    """A file of entries that several policies share."""
+    """A file of entries that several policies share; a whole policy may be included too."""
 
     entries: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
@@ -189,7 +189,7 @@ def load_policy(path: Path, checks: Sequence[Check], resolve: Resolve) -> Policy
     marked = read_marked(path)
     written = _validated(Written, marked)
     shared = [_included(marked, index) for index in range(len(written.include))]
-    parts = [(part, _validated(Included, part).entries) for part in shared]
+    parts = [(part, _entries_of(part)) for part in shared]
     parts.append((marked, written.entries))
     placed = [(rule, part, at) for part, rules in parts for at, rule in enumerate(rules)]
     if not placed:
@@ -225,6 +225,16 @@ def _validated(model: type[M], marked: Marked) -> M:
         return model.model_validate(marked.value)
     except ValidationError as error:
         raise explain(error, model, marked) from None
+
+
+def _entries_of(part: Marked) -> tuple[Rule, ...]:
+    """The entries of an included file: a list of them, or a whole policy's own."""
+    if "name" not in part.value:
+        return _validated(Included, part).entries
+    policy = _validated(Written, part)
+    if policy.include:
+        raise part.error(("include",), "an included policy may not include others; name them here")
+    return policy.entries
 
 
 def _included(policy: Marked, index: int) -> Marked:

@@ -261,3 +261,14 @@ def test_errors_in_included_files_name_that_file_and_its_line(tmp_path: Path) ->
     shared.unlink()
     message = f":2: include.0: no file {shared}; included files are relative to the policy"
     assert refused(tmp_path, WITH_SHARED) == message
+
+
+def test_a_whole_policy_may_be_included_but_not_one_that_includes(tmp_path: Path) -> None:
+    (tmp_path / "shared.yaml").write_text("name: other\npower: 0.8\n" + SHARED)
+    policy = load(tmp_path, WITH_SHARED)
+    assert [entry.name for entry in policy.entries] == ["shared", "blimp"]
+    assert (policy.name, policy.written.power) == ("small", 0.95)
+    (tmp_path / "shared.yaml").write_text("name: other\ninclude: [more.yaml]\n" + SHARED)
+    assert refused(tmp_path, WITH_SHARED).startswith(
+        f"{tmp_path / 'shared.yaml'}:2: include: an included policy may not include others"
+    )
