@@ -1,5 +1,5 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
-.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors setup lock clean
+.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors schemas setup lock clean
 BIN := .venv/bin
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
@@ -20,6 +20,9 @@ lint: setup          ## style and strict types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+schemas: setup       ## write docs/schemas again, after a policy's or a verdict's fields changed
+	@$(BIN)/python -m commands.schemas
 
 bench-gate: setup    ## beside lm-eval's hf model: make bench-gate DATA=... CHECKPOINT=FOLDER
 	@$(BIN)/python -m eval.bench_lm_eval --data $(DATA) \
