@@ -20,7 +20,7 @@ from eval.domains import MAX_DOMAINS, Domain, domains, domains_svg
 from eval.flips import Flip, GroupChange, Sides, counts, group_changes, is_compared
 from eval.forest import forest_svg
 from eval.grids import MAX_CELL, MAX_ROWS, Grid, grids
-from eval.wording import COLUMNS, NEXT_STEPS, compared_with, finding_cells, number
+from eval.wording import COLUMNS, NEXT_STEPS, asides, compared_with, finding_cells, number
 from registry.provenance import code_revision, library_versions
 from registry.records import short
 from registry.verdict import Finding, Verdict
@@ -91,7 +91,7 @@ def html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(number=number, short=short)
+    environment.globals.update(number=number, short=short, asides=asides)
     environment.filters["code"] = _code
     against, against_digest = compared_with(verdict)
     return environment.get_template("report.html.j2").render(

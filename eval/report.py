@@ -15,7 +15,15 @@ from eval.flips import Sides, counts, flips, group_changes, is_compared
 from eval.forest import forest_svg
 from eval.grids import MAX_CELL, MAX_ROWS, Grid, grids
 from eval.html_report import html
-from eval.wording import COLUMNS, NEXT_STEPS, compared_with, finding_cells, interval, number
+from eval.wording import (
+    COLUMNS,
+    NEXT_STEPS,
+    asides,
+    compared_with,
+    finding_cells,
+    interval,
+    number,
+)
 from registry.records import short, write_atomically
 from registry.verdict import Finding, Status, Verdict
 
@@ -81,6 +89,8 @@ def _section(f: Finding, candidate: Sides, baseline: Sides) -> list[str]:
     lines = ["", f"## {f.entry}: {f.label}", "", f"{_cell(f.reason)}."]
     if f.method:
         lines += ["", f"{_cell(f.method)}."]
+    for sentence in asides(f):
+        lines += ["", _cell(sentence)]
     measured = candidate.get(f.entry)
     if measured is None:
         return lines

@@ -42,6 +42,32 @@ def finding_cells(f: Finding) -> tuple[str, ...]:
     )
 
 
+def asides(f: Finding) -> list[str]:
+    """Sentences about the clean part of the items and about the training's noise, where the
+    finding has them."""
+    said = []
+    if f.clean is not None:
+        part = f.clean
+        bounds = interval(part.low, part.high, signed=part.estimate is not None)
+        change = (
+            f", change {number(part.estimate, signed=True)}" if part.estimate is not None else ""
+        )
+        score = (
+            f"candidate {number(part.candidate)}, baseline {number(part.baseline)}{change} {bounds}"
+        )
+        said.append(
+            f"Without the {part.leaked} items that the candidate was trained on, {part.n} are "
+            f"left: {score if part.candidate is not None else 'none of them has a value'}."
+        )
+    if f.noise is not None:
+        moves = ", ".join(number(value) for value in f.noise.values)
+        said.append(
+            f"Snapshots of the candidate's training gave {moves}: two of them differ by up to "
+            f"{number(f.noise.floor)} by chance."
+        )
+    return said
+
+
 def compared_with(verdict: Verdict) -> tuple[str, str | None]:
     """(what the candidate was compared with, its digest in short or None)."""
     if verdict.baseline_digest is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import pytest
 from eval.forest import forest_svg
 from eval.report import markdown, table_lines, write_reports
 from registry.evidence import Evidence, Item, ModelFacts
-from registry.verdict import Finding, Status, Tier, Verdict
+from registry.verdict import CleanPart, Finding, NoiseFloor, Status, Tier, Verdict
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 SECRET = "a sentence that an audit must never print"
@@ -190,6 +191,20 @@ def test_an_entry_that_was_compared_and_not_decided_is_inconclusive() -> None:
     open_one = finding("task", Status.INCONCLUSIVE, **COMPARED)
     limited = finding("harm", Status.INCONCLUSIVE, limit=0.1, candidate=0.1)
     assert (open_one.label, limited.label) == ("INCONCLUSIVE", "INCONCLUSIVE")
+
+
+def test_the_score_on_the_clean_part_and_the_noise_are_in_both_reports(tmp_path: Path) -> None:
+    clean = CleanPart(
+        leaked=20, n=80, max_share=0.1, candidate=0.7, baseline=0.8, estimate=-0.1, low=-0.2, high=0
+    )
+    noise = NoiseFloor(values=(0.8, 0.82), sd=0.01, floor=0.028)
+    found = verdict(finding("task", Status.FAIL, **COMPARED, clean=clean, noise=noise))
+    paths = write_reports(found, {}, None, tmp_path)
+    for name in ("report.md", "report.html"):
+        text = html.unescape(paths[name].read_text())
+        assert "Without the 20 items that the candidate was trained on, 80 are left: " in text
+        assert "candidate 0.7, baseline 0.8, change -0.1 [-0.2, +0]." in text
+        assert "training gave 0.8, 0.82: two of them differ by up to 0.028 by chance." in text
 
 
 def test_group_changes_of_weighted_items_are_ratios_of_sums() -> None:
