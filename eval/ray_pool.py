@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from eval.runner import Sampling, open_runner
 from registry.conversation import Message
 from registry.evidence import ModelFacts
 from registry.records import UserError
+
+
+_REACH_SECONDS = 5.0
 
 
 class RayError(UserError):
@@ -58,6 +62,7 @@ class RayPool:
         from ray.exceptions import RayError as RaysOwn
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        _reach(address)
         cluster: Any = ray  # its own types do not cover what is used here
         self._ray = cluster
         try:
@@ -114,6 +119,19 @@ class RayPool:
     def close(self) -> None:
         for worker in self.workers:
             self._ray.kill(worker)
+
+
+def _reach(address: str) -> None:
+    """Ray itself waits ten minutes for a host and port where nobody listens."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise RayError(
+            f"no Ray cluster at {address!r}: {error}; start one with `ray start --head`"
+        ) from error
 
 
 def _import_path() -> str:
