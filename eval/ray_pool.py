@@ -20,7 +20,6 @@ from registry.conversation import Message
 from registry.evidence import ModelFacts
 from registry.records import UserError
 
-
 _REACH_SECONDS = 5.0
 
 

@@ -68,5 +68,5 @@ def test_two_workers_give_the_same_evidence_digests_as_one_process(
 def test_a_cluster_that_is_not_there_is_an_error_that_says_how_to_start_one(
     tiny_checkpoint: Path,
 ) -> None:
-    with pytest.raises(RayError, match=r"no Ray cluster at '127\.0\.0\.1:1' .*ray start --head"):
+    with pytest.raises(RayError, match=r"no Ray cluster at '127\.0\.0\.1:1': .*ray start --head"):
         RayPool(tiny_checkpoint, "127.0.0.1:1")
