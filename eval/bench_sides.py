@@ -172,14 +172,18 @@ def _prefix_token(folder: Path) -> int:
 
 
 def serve(connection: Connection, side: type[Ours] | type[Theirs], folder: Path) -> None:
-    """Load one side, then answer calls of its methods with (seconds, result) until None."""
+    """Load one side, then answer calls of its methods until None.
+
+    An answer is (seconds by the clock, seconds of the processor, result).
+    """
     model = side(folder)
     connection.send(peak_mib())
     while (call := connection.recv()) is not None:
         method, *arguments = call
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         result = peak_mib() if method == "peak" else getattr(model, method)(*arguments)
-        connection.send((time.perf_counter() - began, result))
+        seconds = time.perf_counter() - began, time.process_time() - worked
+        connection.send((*seconds, result))
 
 
 def peak_mib() -> float:
@@ -208,7 +212,10 @@ def gate(connection: Connection, folders: Sequence[Path], policy: Path, store: P
 def lm_eval_alone(
     connection: Connection, folder: Path, data: Path, batch_sizes: dict[str, int]
 ) -> None:
-    """The same items by lm-eval with its ``hf`` model, from loading to its results."""
+    """The same items by lm-eval with its ``hf`` model, from loading to its results.
+
+    Our loader gives it the tasks: its own would process the documents several times.
+    """
     import logging
 
     from lm_eval.evaluator import evaluate

@@ -19,6 +19,7 @@ from typing import Any
 
 import datasets
 import jinja2
+import lm_eval.utils
 from lm_eval.api.metrics import mean
 from lm_eval.config.task import TaskConfig
 from lm_eval.evaluator import evaluate
@@ -49,15 +50,16 @@ def measure(runner: Runner, config: LmEvalTaskConfig) -> Measured:
     for name, task in tasks.items():
         _refuse_unusable(name, task, metric)
         _set_examples(name, task, config)
-    results = evaluate(
-        RunnerLM(runner),
-        {"tasks": tasks},
-        limit=config.max_items,
-        bootstrap_iters=0,  # intervals are eval.stats' business
-        log_samples=True,
-        apply_chat_template=config.chat,
-        fewshot_as_multiturn=config.chat,
-    )
+    with _templates_compiled_once():
+        results = evaluate(
+            RunnerLM(runner),
+            {"tasks": tasks},
+            limit=config.max_items,
+            bootstrap_iters=0,  # intervals are eval.stats' business
+            log_samples=True,
+            apply_chat_template=config.chat,
+            fewshot_as_multiturn=config.chat,
+        )
     assert results is not None
     items: list[Item] = []
     ties = 0
@@ -83,11 +85,11 @@ def load_tasks(config: LmEvalTaskConfig) -> dict[str, Any]:
     """lm-eval tasks by name: one, or those of a group of the catalogue. Raises TaskError."""
     path = task_path(config.task, config.data)
     if path is not None:
-        return _from_file(read_task_file(path, config.data))
+        return _from_file(read_task_file(path, config.data), config.num_fewshot)
     return _from_catalogue(str(config.task))
 
 
-def _from_file(file: TaskFile) -> dict[str, Any]:
+def _from_file(file: TaskFile, num_fewshot: int | None) -> dict[str, Any]:
     known = {entry.name for entry in fields(TaskConfig)} | STRUCTURE
     if "group" in file.values or isinstance(file.values.get("task"), list):
         raise file.error("group", "is a group; give each of its tasks an entry of its own")
@@ -101,6 +103,9 @@ def _from_file(file: TaskFile) -> dict[str, Any]:
             settings = load_yaml(file.path)
             if callable(settings.get("process_docs")):
                 settings["process_docs"] = _once(settings["process_docs"])
+            if not (settings.get("num_fewshot") if num_fewshot is None else num_fewshot):
+                # none are wanted; lm-eval would read all that there are to choose from
+                settings |= {"fewshot_split": None, "fewshot_config": {"samples": []}}
             if file.data:
                 settings["dataset_kwargs"] = settings["dataset_kwargs"] | {
                     "data_files": {k: [str(p) for p in paths] for k, paths in file.data.items()},
@@ -127,6 +132,17 @@ def _once(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return kept[-1][1]
 
     return processed
+
+
+@contextmanager
+def _templates_compiled_once() -> Iterator[None]:
+    """lm-eval compiles a task's templates again for every document; meanwhile it does not."""
+    environment = lm_eval.utils.env
+    environment.from_string = cache(environment.from_string)
+    try:
+        yield
+    finally:
+        del environment.from_string  # the class's own method is in sight again
 
 
 @contextmanager
