@@ -16,10 +16,12 @@ import sqlalchemy as sa
 
 from registry import tables
 from registry.aliases import standing
+from registry.canaries import CanaryRows
 from registry.checkpoint import Manifest
 from registry.database import LedgerError, lock_for_writing
 from registry.dataset import DatasetManifest
 from registry.evidence import Evidence
+from registry.live import LiveScores
 from registry.records import describe_unknown, short
 from registry.rows import AliasChange, CheckpointRow, DatasetRow, EvidenceRow, VerdictRow
 from registry.traffic import Traffic
@@ -39,7 +41,7 @@ MIN_PREFIX = 8  # hex digits of a digest that name it
 LISTED = 10  # of what there is, in an error
 
 
-class Ledger(Traffic):
+class Ledger(Traffic, LiveScores, CanaryRows):
     """``Ledger(url)`` opens, creates or migrates the database there. Raises LedgerError."""
 
     # Checkpoints and datasets

@@ -177,3 +177,33 @@ feedback = sa.Table(
     sa.Column("text", Text),
     sa.Column("created_at", Utc, nullable=False, index=True),
 )
+
+# Planted to be looked for (registry.canaries): which secrets a dataset version holds.
+canaries = sa.Table(
+    "canaries",
+    metadata,
+    sa.Column("dataset_digest", Text, primary_key=True),
+    sa.Column("canary_id", Text, primary_key=True),
+    sa.Column("insertions", sa.Integer, nullable=False),
+    sa.Column("body", json(), nullable=False),
+)
+
+# What a scorer said of an answer that was served (registry.live); no texts.
+live_scores = sa.Table(
+    "live_scores",
+    metadata,
+    sa.Column("request_id", Text, primary_key=True),
+    sa.Column("scorer_digest", Text, primary_key=True),
+    sa.Column("variant", Text, nullable=False),
+    sa.Column("checkpoint", Text, nullable=False, index=True),
+    sa.Column("scores", json(), nullable=False),
+    sa.Column("scored_at", Utc, nullable=False),
+)
+
+# How far a reader of the requests has come: all that started before are looked at.
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("started_at", Utc, nullable=False),
+)
