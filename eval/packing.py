@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 # Attention costs the square of a packed length, so trees of short rows end here.
-SHORT_TREE_TOKENS = 96
+SHORT_TREE_TOKENS = 64
 
 
 @dataclass(frozen=True)

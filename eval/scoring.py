@@ -16,7 +16,7 @@ from eval.packing import Packed, Row, batches, pack
 from eval.runner import Continuation, RunnerError
 
 # Logits of one piece fit a core's cache; a larger device wants larger pieces.
-CPU_LOGITS, DEVICE_LOGITS = 2**20, 2**25
+CPU_LOGITS, DEVICE_LOGITS = 2**21, 2**25
 
 
 class Scorer:
