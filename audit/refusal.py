@@ -34,8 +34,8 @@ _ADVERBS = (
     r"in good conscience)\b)*,?"
 )
 _NEGATION = (
-    r"(?:can ?not|can't|cant|will not|won't|would not|wouldn't|refuse|decline|do not want|"
-    r"don't want|must not|mustn't|"
+    r"(?:(?:can ?not|can't) (?:and|or) (?:will not|won't)|can ?not|can't|cant|"
+    r"will not|won't|would not|wouldn't|refuse|decline|do not want|don't want|must not|mustn't|"
     r"(?:'m|am|'re|are)(?: really| just| simply| still| currently)? "
     r"(?:unable|not (?:able|allowed|permitted|authori[sz]ed|willing|going|prepared|supposed|"
     r"designed|programmed|in a position)))"
@@ -63,7 +63,7 @@ _SECRET = (
     r"step-by-step|exact|of|or|and|to|for|his|her|their|another|other|anyone|someone|else'?s?|"
     r"customer'?s?'?|person'?s?|people'?s?|private|personal|confidential|medical|legal|financial|"
     r"tax|kinds?|sorts?|types?|home))* "
-    r"(?:(?:that|this|it|those|these|such)$|(?:how|which|where|who|ways) |"
+    r"(?:(?:that|this|it|those|these|such)(?: *(?:$|[,;:]))|(?:how|which|where|who|ways) |"
     r"(?:instructions?|information|advice|guidance|assistance|help|support|content|examples?|"
     r"tips|recipes?|opinions?|details|address(?:es)?|phone numbers?|card numbers?|passwords?|"
     r"data)\b)"
