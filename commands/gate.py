@@ -13,10 +13,12 @@ from commands.session import Session, print_json, table
 from commands.state import ensure_trust
 from commands.stored import stored_evidence
 from eval.early import early_verdict
-from eval.gate import judge
+from eval.gate import Policy, judge
+from eval.measure import OpenPool
 from eval.plan import Plan, count_items
 from eval.plan import plan as plan_policy
 from eval.report import write_reports
+from registry.checkpoint import Manifest
 from registry.checkpoint import verify as verify_files
 from registry.evidence import Evidence, now
 from registry.records import UserError, short
@@ -56,38 +58,35 @@ def baseline_digest(session: Session, against: str) -> str | None:
     return digest
 
 
-def run_gate(
-    session: Session, checkpoint: str, *, against: str, reference: str, how: How = HERE
-) -> Gated:
-    """Measure, judge, report, and on PASS sign. Raises UserError for what cannot be judged."""
-    ensure_trust(session)
-    folder = session.checkpoint(checkpoint)
-    manifest = verify_files(folder)
-    policy = open_policy(session, reference)
-    base_digest = baseline_digest(session, against)
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, and the evidence by entry name that it rests on."""
+
+    verdict: Verdict
+    candidate: Mapping[str, Evidence]
+    baseline: Mapping[str, Evidence] | None
+
+
+def measure_and_judge(
+    session: Session,
+    policy: Policy,
+    folder: Path,
+    manifest: Manifest,
+    *,
+    against: str,
+    base_digest: str | None,
+    opened_by: OpenPool,
+    how: How = HERE,
+) -> Judged:
+    """Measure what is not stored, of both sides, and judge. Nothing is signed or recorded."""
     baseline = lost = None
-    opened_by = how.opener()
     if base_digest is not None:
         row = session.ledger.resolve(base_digest)
         title = f"{against} ({row.name})"
         baseline = measure(session, policy, Path(row.uri), title, how.opener())
         if how.early_fail and base_digest != manifest.weights_digest:
             lost = first_looks(session, policy, folder, baseline, opened_by)
-    candidate: dict[str, Evidence] = {}
-    if lost is None:
-        candidate = measure(session, policy, folder, manifest.name, opened_by)
-        verdict = judge(
-            policy,
-            candidate,
-            baseline,
-            candidate_digest=manifest.weights_digest,
-            baseline_digest=base_digest,
-            against=against,
-            now=now(),
-            contamination=contaminations(session, policy, manifest.weights_digest),
-            noise=floors(session, policy, folder, candidate, measured=how.noise),
-        )
-    else:
+    if lost is not None:
         assert base_digest is not None
         assert baseline is not None
         verdict = early_verdict(
@@ -99,11 +98,46 @@ def run_gate(
             against=against,
             now=now(),
         )
+        return Judged(verdict, {}, baseline)
+    candidate = measure(session, policy, folder, manifest.name, opened_by)
+    verdict = judge(
+        policy,
+        candidate,
+        baseline,
+        candidate_digest=manifest.weights_digest,
+        baseline_digest=base_digest,
+        against=against,
+        now=now(),
+        contamination=contaminations(session, policy, manifest.weights_digest),
+        noise=floors(session, policy, folder, candidate, measured=how.noise),
+    )
+    return Judged(verdict, candidate, baseline)
+
+
+def run_gate(
+    session: Session, checkpoint: str, *, against: str, reference: str, how: How = HERE
+) -> Gated:
+    """Measure, judge, report, and on PASS sign. Raises UserError for what cannot be judged."""
+    ensure_trust(session)
+    folder = session.checkpoint(checkpoint)
+    manifest = verify_files(folder)
+    policy = open_policy(session, reference)
+    judged = measure_and_judge(
+        session,
+        policy,
+        folder,
+        manifest,
+        against=against,
+        base_digest=baseline_digest(session, against),
+        opened_by=how.opener(),
+        how=how,
+    )
+    verdict = judged.verdict
     stamp = verdict.created_at.strftime("%Y%m%dT%H%M%S%f")
     reports = write_reports(
         verdict,
-        candidate,
-        baseline,
+        judged.candidate,
+        judged.baseline,
         session.home.reports / f"{manifest.name}-{stamp}",
         shows=[check.name for check in ALL_CHECKS if check.shows_answers],
     )

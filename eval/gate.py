@@ -4,7 +4,8 @@ With a margin, the interval [L, U] of candidate minus baseline (higher is better
 decides: PASS where L > -margin, FAIL where U < -margin, else INCONCLUSIVE. With a
 limit the interval of the candidate's own value decides: for ``min`` PASS where its
 lower bound reaches it, FAIL where its upper bound is below; ``max`` mirrored. With
-both, both must hold. Promotion takes every required finding to PASS, an
+both, both must hold. Contrasts (differences between groups) are judged in
+``eval.contrasts``. Promotion takes every required finding to PASS, an
 intersection-union test: its false-promotion rate stays at alpha without correction.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 from eval import contamination as leaks
 from eval.compare import Reading, own, pair_up, paired
 from eval.contamination import Contamination
+from eval.contrasts import contrasts_finding
 from eval.judge_accuracy import accuracy_of
 from eval.noise import with_noise
 from eval.policy import Entry, Limit, Policy, Rule, load_policy, policy_path, policy_schema
@@ -33,6 +35,7 @@ __all__ = [
     "Rule",
     "judge",
     "load_policy",
+    "own",
     "policy_path",
     "policy_schema",
 ]
@@ -215,6 +218,8 @@ def _judged(
     scored = found["n"] - found["unscored"]
     if scored == 0:
         return Finding(**found, status=Status.INVALID, reason="no item has a value")
+    if entry.row.kind == "contrasts":
+        return contrasts_finding(rule, entry.row, candidate, baseline, found)
     judge = accuracy_of(candidate.tables)
     itself = own(entry.row, candidate.items, alpha=rule.alpha, judge=judge)
     found |= {"candidate": itself.estimate, "method": itself.method}

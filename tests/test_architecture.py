@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ARROW = ("registry", "train", "eval", "audit", "monitoring", "serve", "commands", "hallmark")
 PUBLIC = {
     "train": {"overlap", "privacy", "sources", "swaps", "synth"},
-    "eval": {"checks", "runner", "stats", "gate"},
+    "eval": {"checks", "runner", "stats", "gate", "grids", "wording"},
     "audit": {"checks", "toxicity"},
     "monitoring": {"series", "experiments"},
 }
