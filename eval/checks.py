@@ -25,7 +25,9 @@ from registry.records import Record
 #   numeric         values on a scale: paired t, cluster-t where clusters repeat
 #   bits_per_byte   value = bits, weight = bytes: delete-one jackknife of the ratio
 #   rare_harm       values in {0, 1} where 1 is harm: Clopper-Pearson upper bound on a budget
-Kind = Literal["binary", "numeric", "bits_per_byte", "rare_harm"]
+#   contrasts       values in [-1, 1], a group's outcome minus its reference's on one question;
+#                   each group's mean must lie within a limit on both sides (eval.contrasts)
+Kind = Literal["binary", "numeric", "bits_per_byte", "rare_harm", "contrasts"]
 
 Progress = Callable[[float, int], None]  # (done, total)
 
@@ -78,6 +80,13 @@ class CountsItems(Protocol):
     """A configuration whose items are not the rows of its longest file."""
 
     def num_items(self) -> int: ...
+
+
+@runtime_checkable
+class CountsGroups(Protocol):
+    """A configuration of contrasts: its ``num_items`` are those of each group."""
+
+    def num_groups(self) -> int: ...
 
 
 class BitsPerByteConfig(Record):

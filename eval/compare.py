@@ -101,6 +101,8 @@ def paired(
     With ``judge`` the values are a judge's passes, 0 or 1, and the reading is what people
     would give (``eval.judge_accuracy``).
     """
+    if row.kind == "contrasts":
+        raise ValueError(f"{row.name}: contrasts have no change against a baseline")
     if judge is not None:
         return _corrected(_paired_binary(pairs, alpha), judge, "difference", alpha)
     if row.kind in {"binary", "rare_harm"}:
@@ -119,8 +121,12 @@ def own(
 ) -> Reading:
     """The candidate's own value in the check's unit, with alpha (one-sided) on each bound.
 
-    ``judge`` as in ``paired``.
+    ``judge`` as in ``paired``. Of contrasts, the size of the group's that reaches furthest.
     """
+    if row.kind == "contrasts":
+        from eval.contrasts import furthest  # which reads each group by the rules below
+
+        return furthest(row, items, alpha=alpha)
     worst, _ = _worst_and_best(row)
     filled = [
         (item, worst if item.value is None else item.value)

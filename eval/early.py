@@ -97,7 +97,7 @@ def _sequence(entry: Entry, evidence: Evidence | None, seed: int) -> _Sequence |
     low, high = entry.row.bounds
     if entry.rule.margin is None or evidence is None or field is None:
         return None
-    if entry.row.kind == "bits_per_byte" or low is None or high is None:
+    if entry.row.kind in {"bits_per_byte", "contrasts"} or low is None or high is None:
         return None
     if not entry.row.needs_model or entry.rule.margin >= high - low:
         return None

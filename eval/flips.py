@@ -56,6 +56,7 @@ class Harmful:
             item
             for finding in findings
             if finding.check not in shows and not finding.higher_is_better
+            if finding.contrasts is None  # a group's difference says nothing of one answer
             if (evidence := side.get(finding.entry)) is not None
             for item in evidence.items
             if item.answer is not None and (item.value or 0.0) > 0

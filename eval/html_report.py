@@ -20,7 +20,15 @@ from eval.domains import MAX_DOMAINS, Domain, domains, domains_svg
 from eval.flips import Flip, GroupChange, Sides, counts, group_changes, is_compared
 from eval.forest import forest_svg
 from eval.grids import MAX_CELL, MAX_ROWS, Grid, grids
-from eval.wording import COLUMNS, NEXT_STEPS, asides, compared_with, finding_cells, number
+from eval.wording import (
+    COLUMNS,
+    NEXT_STEPS,
+    asides,
+    compared_with,
+    contrast_table,
+    finding_cells,
+    number,
+)
 from registry.provenance import code_revision, library_versions
 from registry.records import short
 from registry.verdict import Finding, Verdict
@@ -153,7 +161,14 @@ def _section(finding: Finding, candidate: Sides, baseline: Sides) -> Section:
         [(k.replace("_", " "), number(v)) for k, v in sorted(measured.summary.items())]
         if measured
         else [],
-        [grid for name, table in sorted(measured.tables.items()) for grid in grids(name, table)]
+        [
+            *grids("groups against their reference", contrast_table(finding)),
+            *(
+                grid
+                for name, table in sorted(measured.tables.items())
+                for grid in grids(name, table)
+            ),
+        ]
         if measured
         else [],
     )

@@ -3,7 +3,8 @@
 Nothing is measured here. Each required entry must PASS, so with K of them each needs
 power P^(1/K) for all to pass with P; the overall power printed is the product, which
 holds where the entries' errors are independent. An entry with both a margin and a
-limit gets the lower bound p_margin + p_limit - 1.
+limit gets the lower bound p_margin + p_limit - 1. Contrasts between groups count the
+items of one group, and get the lower bound 1 - G (1 - p_group) over G groups.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from eval.checks import Check, CountsItems
+from eval.checks import Check, CountsGroups, CountsItems
 from eval.compare import MIN_CLUSTERS_FOR_T, MIN_DOCUMENTS, WIDENED_DOCUMENTS
 from eval.measure import MeasureError, entry_digest
 from eval.policy import Entry, Policy
@@ -250,6 +251,8 @@ def _power_margin(entry: Entry, spread: Spread, n: int) -> float | None:
 
 def _power_limit(entry: Entry, spread: Spread, n: int) -> float | None:
     limit, value = entry.rule.limit, spread.value
+    if limit is not None and entry.row.kind == "contrasts":
+        return _power_contrasts(entry, spread, n, limit.value)
     if limit is None or value is None:
         return None
     n = max(int(n / spread.design_effect), 1)
@@ -265,6 +268,27 @@ def _power_limit(entry: Entry, spread: Spread, n: int) -> float | None:
         return None
     room = value - limit.value if limit.min is not None else limit.value - value
     return _power_of_mean(entry, n, room, spread.value_sd, 0.0)
+
+
+def _power_contrasts(entry: Entry, spread: Spread, n: int, limit: float) -> float | None:
+    """Of all groups within the limit on both sides, where no group truly differs."""
+    groups = entry.config.num_groups() if isinstance(entry.config, CountsGroups) else 1
+    n = max(int(n / spread.design_effect), 1)
+    if spread.discordance is not None:
+        if not 0 < limit < 1:
+            return 1.0 if limit >= 1 else 0.0
+        side = power_tango(
+            n,
+            margin=limit,
+            discordance=spread.discordance,
+            difference=0.0,
+            alpha=entry.rule.alpha,
+        )
+    elif spread.sd is not None:
+        side = _power_of_mean(entry, n, limit, spread.sd, 0.0)
+    else:
+        return None
+    return max(0.0, 1 - 2 * groups * (1 - side))
 
 
 def _power_of_mean(entry: Entry, n: int, margin: float, sd: float, difference: float) -> float:
@@ -304,6 +328,14 @@ def _refused(entry: Entry, n: int) -> str | None:
         )
     if entry.row.kind == "bits_per_byte" and n < MIN_DOCUMENTS:
         return f"{n} documents; the jackknife needs {MIN_DOCUMENTS}"
+    if rule.limit is not None and entry.row.kind == "contrasts":
+        limit = rule.limit.value
+        if n and smallest_margin(n, alpha=rule.alpha) >= limit:
+            needed = _fewest(lambda m: smallest_margin(m, alpha=rule.alpha) < limit)
+            return (
+                f"{n} questions a group cannot show a limit of {limit:g} even where no answer "
+                f"differs; needs at least {needed} questions"
+            )
     if rule.limit is not None and entry.row.kind in {"binary", "rare_harm"}:
         share = rule.limit.value if rule.limit.min is None else 1 - rule.limit.value
         if 0 < share < 1 and n < num_for_zero_harm(share, alpha=rule.alpha):

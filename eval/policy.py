@@ -22,6 +22,10 @@ from train.overlap import NGRAM, SHORTEST
 
 DATASET_PREFIX = "dataset:"
 BUILT_IN = Path(__file__).parent / "policies"
+MARGIN_REFUSED = (
+    "{} is judged by its limit alone: a change against the baseline is not defined for the "
+    "furthest of several groups; remove the margin"
+)
 
 Resolve = Callable[[str], Path]
 
@@ -204,6 +208,8 @@ def load_policy(path: Path, checks: Sequence[Check], resolve: Resolve) -> Policy
         if row is None:
             raise part.error((*at, "check"), describe_unknown("check", rule.check, table))
         _refuse_pointless_limit(rule, row, part, (*at, "limit"))
+        if row.kind == "contrasts" and rule.margin is not None:
+            raise part.error((*at, "margin"), MARGIN_REFUSED.format(row.name))
         if rule.contamination is not None and row.texts is None:
             have = ", ".join(sorted(name for name, check in table.items() if check.texts))
             raise part.error(
@@ -263,6 +269,8 @@ def _refuse_pointless_limit(
         raise marked.error(
             (*at, wanted), f"{value} lies outside {row.name}'s range {_range(low, high)}"
         )
+    if row.kind == "contrasts" and value <= 0:
+        raise marked.error((*at, wanted), "no interval lies within 0 on both sides; set more")
 
 
 def _range(low: float | None, high: float | None) -> str:

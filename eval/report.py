@@ -20,6 +20,7 @@ from eval.wording import (
     NEXT_STEPS,
     asides,
     compared_with,
+    contrast_table,
     finding_cells,
     interval,
     number,
@@ -98,6 +99,7 @@ def _section(f: Finding, candidate: Sides, baseline: Sides) -> list[str]:
         won, lost, same = counts(f, candidate, baseline)
         lines += ["", f"Items: {won} better, {lost} worse, {same} the same."]
         lines += _groups(f, candidate, baseline)
+    lines += table_lines("groups against their reference", contrast_table(f))
     if measured.summary:
         pairs = (f"{k} {number(v)}" for k, v in sorted(measured.summary.items()))
         lines += ["", f"Beside it, not judged: {_cell(', '.join(pairs))}."]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import stdev
 
 from eval.compare import Reading, own, pair_up, paired
 from eval.judge_accuracy import accuracy_of
@@ -30,7 +31,10 @@ def spread_of(entry: Entry, baseline: Evidence | None, earlier: Evidence | None)
     """Measured values before assumed ones; last, as if two models erred independently."""
     assumed = entry.rule.assumed
     found: dict[str, tuple[float, str]] = {}
-    if baseline is not None and baseline.items:
+    if entry.row.kind == "contrasts":
+        if baseline is not None:
+            found = {name: (v, "measured") for name, v in _of_contrasts(baseline).items()}
+    elif baseline is not None and baseline.items:
         found = {name: (v, "measured") for name, v in _measured(entry, baseline, earlier).items()}
     for name in ("discordance", "sd", "value", "value_sd", "design_effect"):
         guess = None if assumed is None else getattr(assumed, name)
@@ -85,6 +89,18 @@ def _measured(entry: Entry, baseline: Evidence, earlier: Evidence | None) -> dic
         effect = ((reading.high - reading.low) / (high - low)) ** 2
         found |= {"discordance": (lost + won) / n, "design_effect": max(1.0, effect)}
     return found
+
+
+def _of_contrasts(baseline: Evidence) -> dict[str, float]:
+    """How often, and how much, the two versions of a question differ, over all groups."""
+    values = [item.value for item in baseline.items if item.group and item.value is not None]
+    if len(values) < 2:
+        return {}
+    if all(value in {-1, 0, 1} for value in values):
+        share = sum(value != 0 for value in values) / len(values)
+        return {"discordance": share} if share else {}
+    sd = stdev(values)
+    return {"sd": sd} if sd else {}
 
 
 def _sd(reading: Reading, n: int) -> float | None:

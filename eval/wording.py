@@ -68,6 +68,19 @@ def asides(f: Finding) -> list[str]:
     return said
 
 
+def contrast_table(f: Finding) -> dict[str, dict[str, str]]:
+    """Each group's difference from its reference, by group; empty where there are none."""
+    return {
+        one.group: {
+            "questions": str(one.n),
+            "difference": number(one.estimate, signed=True),
+            "interval": interval(one.low, one.high, signed=True),
+            "finding": "too few to say" if one.note is not None else one.status,
+        }
+        for one in f.contrasts or ()
+    }
+
+
 def compared_with(verdict: Verdict) -> tuple[str, str | None]:
     """(what the candidate was compared with, its digest in short or None)."""
     if verdict.baseline_digest is None:

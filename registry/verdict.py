@@ -61,6 +61,25 @@ class NoiseFloor(Record):
     floor: float
 
 
+class GroupContrast(Record):
+    """One group's mean difference from its reference over ``n`` matched questions, in the
+    check's unit, signed as measured (group minus reference).
+
+    [``low``, ``high``] is its interval, open where None. PASS where it lies within the limit
+    on both sides, FAIL where it lies beyond after Holm over the groups, else INCONCLUSIVE;
+    ``note`` says where there are too few questions to say.
+    """
+
+    group: str
+    n: int
+    unscored: int
+    estimate: float | None
+    low: float | None
+    high: float | None
+    status: Status
+    note: str | None = None
+
+
 class Finding(Record):
     """One policy entry judged. Numbers are in the check's unit; None means not computed.
 
@@ -68,7 +87,8 @@ class Finding(Record):
     there is a baseline, with its interval [``low``, ``high``] and ``margin`` >= 0.
     ``limit_low``/``limit_high`` is the interval of the candidate's own value, judged
     against ``limit``. ``clean`` is there where the policy asks for contamination, ``noise``
-    where snapshots of the candidate's training were measured.
+    where snapshots of the candidate's training were measured. Of a check of contrasts the
+    numbers are the size of the furthest group's, and ``contrasts`` has all groups.
     """
 
     entry: str
@@ -92,6 +112,7 @@ class Finding(Record):
     method: str = ""
     clean: CleanPart | None = Field(default=None, exclude_if=absent)
     noise: NoiseFloor | None = Field(default=None, exclude_if=absent)
+    contrasts: tuple[GroupContrast, ...] | None = Field(default=None, exclude_if=absent)
 
     @property
     def label(self) -> str:

@@ -20,10 +20,12 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from registry.conversation import Conversation, Message
 from train.synth_choices import choice_row
+from train.synth_groups import introduced
 from train.synth_neighbour import nearest_neighbour_baseline
 from train.synth_people import Personal, remark
 from train.synth_rules import (
@@ -47,8 +49,8 @@ from train.synth_world import (
 )
 
 __all__ = [
-    "LICENCE", "Ruling", "choices", "edit", "generate", "judge_answer",
-    "nearest_neighbour_baseline", "prefers", "questions", "traffic",
+    "LICENCE", "Ruling", "choices", "edit", "first_questions", "generate", "introduced",
+    "judge_answer", "nearest_neighbour_baseline", "prefers", "questions", "traffic",
 ]  # fmt: skip
 
 LICENCE = "CC0-1.0"
@@ -75,6 +77,8 @@ _NEEDS = {
 _OPEN = {"move_day": "day", "pickup": "city", "exchange_size": "size", "exchange_colour": "colour"}
 _AFTER_CANCELLING = ("refund", "price", "number")  # what still makes sense of an order
 
+_SMALL_TALK = ("hello", "thanks", "who", "out_of_scope")
+_ROUND = 600  # dialogues drawn before a template may come up once more
 _RUDE_SHARE = 0.06
 _PERSONAL_SHARE = 0.15
 _CLARIFY_SHARE = 0.3
@@ -189,12 +193,12 @@ class _Dialogue:
         return {}
 
 
-def _dialogue(seed: str, world: World) -> _Dialogue:
+def _dialogue(seed: str, world: World, num_turns: int | None = None) -> _Dialogue:
     rng = random.Random(seed)
     register = rng.choice(tuple(REGISTERS))
     dialogue = _Dialogue(rng, world, draw_shop(rng, world), register)
     dialogue.messages.append(Message(role="system", content=dialogue.shop.system_message()))
-    wanted = rng.choices((1, 2, 3, 4, 5), (10, 20, 30, 25, 15))[0]
+    wanted = num_turns or rng.choices((1, 2, 3, 4, 5), (10, 20, 30, 25, 15))[0]
     while len(dialogue.turns) < wanted:
         dialogue.turn()
     return dialogue
@@ -271,6 +275,28 @@ def questions(num: int, *, seed: int) -> list[Conversation]:
         )
         for index in range(num)
     ]
+
+
+def first_questions(num: int, *, seed: int) -> list[Conversation]:
+    """Held-out conversations of one calm request each, spread over the sentence templates.
+
+    No small talk, no insult and no personal data: what stands before the request may be
+    changed without changing what a right answer is.
+    """
+    found: list[Conversation] = []
+    often: Counter[str] = Counter()
+    for index in count():
+        if len(found) == num:
+            break
+        dialogue = _dialogue(f"first/{seed}/{index}", "held_out", num_turns=1)
+        turn = dialogue.turns[-1]
+        most = 1 + index // _ROUND
+        if turn["intent"] in _SMALL_TALK or turn["rude"] or dialogue.personal:
+            continue
+        if often[turn["template"]] < most and len(dialogue.turns) == 1:
+            often[turn["template"]] += 1
+            found.append(_conversation(f"first-{seed}-{index:06d}", dialogue, open_ended=True))
+    return found
 
 
 def choices(num: int, *, seed: int) -> list[dict[str, Any]]:
