@@ -5,8 +5,8 @@
     hallmark promote CHECKPOINT                    make it champion, if it has its hallmark
     hallmark serve                                 answer requests with the champion
 
-Exit codes: 0 done, 4 usage or internal error, 130 interrupted; `gate` adds 1 FAIL,
-2 INCONCLUSIVE and 3 INVALID. What a command needs is imported when it runs, so that
+Exit codes: 0 done, 4 usage or internal error, 130 interrupted; `gate` and `audit` add 1
+FAIL, 2 INCONCLUSIVE and 3 INVALID. What a command needs is imported when it runs, so that
 `hallmark --help` answers at once.
 """
 
@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from commands.front_audit import audit, card
 from commands.front_gate import gate, plan, promote, rollback, selftest, verify
 from commands.options import (
     DatasetName,
@@ -172,7 +173,7 @@ def train_prefer(
     return train.prefer(session(context), recipe, preferences, parent=parent, name=name, seed=seed)
 
 
-for command in (gate, plan, selftest, promote, rollback, verify):
+for command in (gate, plan, selftest, audit, card, promote, rollback, verify):
     app.command()(command)
 
 

@@ -108,8 +108,8 @@ def _section(
             group_svg(
                 instrument.entry,
                 instrument.groups,
-                overall=finding.candidate,
-                limit=finding.limit,
+                overall=None if finding.contrasts else finding.candidate,
+                limits=_limits(finding),
                 unit=finding.unit,
                 identity=f"gp-{index}",
             )
@@ -131,6 +131,12 @@ def _section(
             if one.key in answers
         ],
     )
+
+
+def _limits(finding: Finding) -> tuple[float, ...]:
+    if finding.limit is None:
+        return ()
+    return (-finding.limit, finding.limit) if finding.contrasts else (finding.limit,)
 
 
 def _cut(answer: str) -> str:

@@ -1,7 +1,8 @@
 """Group values with their intervals as one SVG, in the colours of the page around it.
 
-A dot and a line for each group, the worst at the top; the dashed line is the limit, the plain
-one the value of all items. A group with too few items has a hollow dot and no interval.
+A dot and a line for each group, the worst at the top. Dashed lines are the limits, two of them
+where a difference may go either way; the plain one is the value of all items. A group with
+too few items has a hollow dot and no interval.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ def group_svg(
     groups: Sequence[GroupFigure],
     *,
     overall: float | None,
-    limit: float | None,
+    limits: Sequence[float],
     unit: str,
     identity: str,
 ) -> str:
     """The plot of the first MAX_GROUPS groups that have a value. ``identity`` begins its ids."""
     drawn = [one for one in groups if one.estimate is not None][:MAX_GROUPS]
-    low, high = _axis(drawn, overall, limit)
+    low, high = _axis(drawn, overall, limits)
     height = TOP + ROW * len(drawn) + FOOT
     bottom = height - FOOT
 
@@ -49,24 +50,27 @@ def group_svg(
             f'class="gp-grid"/><text x="{x(value):.1f}" y="{bottom + 16}" text-anchor="middle" '
             f'class="gp-quiet">{value:.3g}</text>'
         )
-    for value, look, name in ((overall, "gp-all", "all"), (limit, "gp-limit", "limit")):
-        if value is not None:
-            parts.append(
-                f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{TOP - 6}" y2="{bottom}" '
-                f'class="{look}"/><text x="{x(value):.1f}" y="{TOP - 12}" text-anchor="middle" '
-                f'class="{look}-name">{name}</text>'
-            )
+    lines = [(limit, "gp-limit", "limit") for limit in limits]
+    for value, look, name in [
+        *lines,
+        *([(overall, "gp-all", "all")] if overall is not None else []),
+    ]:
+        parts.append(
+            f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{TOP - 6}" y2="{bottom}" '
+            f'class="{look}"/><text x="{x(value):.1f}" y="{TOP - 12}" text-anchor="middle" '
+            f'class="{look}-name">{name}</text>'
+        )
     for index, one in enumerate(drawn):
         parts += _row(one, TOP + ROW * index + ROW / 2, x)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def _axis(
-    groups: Sequence[GroupFigure], overall: float | None, limit: float | None
+    groups: Sequence[GroupFigure], overall: float | None, limits: Sequence[float]
 ) -> tuple[float, float]:
     """From the least to the greatest number that is drawn, 0 included, a little wider."""
     values = [v for one in groups for v in (one.low, one.estimate, one.high) if v is not None]
-    values += [v for v in (overall, limit, 0.0) if v is not None]
+    values += [*limits, 0.0, *([] if overall is None else [overall])]
     low, high = min(values), max(values)
     if low == high:
         high = low + 1.0

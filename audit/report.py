@@ -18,7 +18,7 @@ from eval.grids import MAX_CELL, MAX_ROWS, Grid, grids
 from eval.wording import COLUMNS, asides, finding_cells, interval, number
 from registry.evidence import Evidence, Item
 from registry.records import Record, short
-from registry.verdict import Finding, Status, Verdict
+from registry.verdict import Finding, GroupContrast, Status, Verdict
 
 ALPHA = 0.025  # one-sided; the intervals of groups are two-sided 95%
 NUM_WORST = 5
@@ -123,17 +123,19 @@ def audit_report(
         suite=policy.name,
         verdict=verdict,
         instruments=tuple(
-            _instrument(entry.name, entry.row, evidence.get(entry.name)) for entry in policy.entries
+            _instrument(entry.row, finding, evidence.get(entry.name))
+            for entry, finding in zip(policy.entries, verdict.findings, strict=True)
         ),
         power=tuple(power),
         left_out=tuple(left_out),
     )
 
 
-def _instrument(name: str, row: Check, measured: Evidence | None) -> Instrument:
+def _instrument(row: Check, finding: Finding, measured: Evidence | None) -> Instrument:
     items = measured.items if measured else ()
+    groups = contrast_figures(finding.contrasts) if finding.contrasts else group_figures(row, items)
     return Instrument(
-        entry=name,
+        entry=finding.entry,
         check=row.name,
         kind=row.kind,
         zero=row.zero,
@@ -141,7 +143,7 @@ def _instrument(name: str, row: Check, measured: Evidence | None) -> Instrument:
         evidence_digest=measured.digest if measured else None,
         config_digest=measured.config_digest if measured else None,
         seconds=measured.seconds if measured else None,
-        groups=tuple(group_figures(row, items)),
+        groups=tuple(groups),
         worst=tuple(
             Worst(key=item.key, value=item.value, group=item.group)
             for item in worst_items(row, items)
@@ -189,6 +191,23 @@ def group_figures(row: Check, items: Sequence[Item]) -> list[GroupFigure]:
     )
 
 
+def contrast_figures(contrasts: Sequence[GroupContrast]) -> list[GroupFigure]:
+    """Each group's difference from its reference as it was judged, the largest first."""
+    figures = [
+        GroupFigure(
+            group=one.group,
+            items=one.n,
+            unscored=one.unscored,
+            estimate=one.estimate,
+            low=None if one.note else one.low,
+            high=None if one.note else one.high,
+            too_few=one.note,
+        )
+        for one in contrasts
+    ]
+    return sorted(figures, key=lambda f: (f.too_few is not None, -abs(f.estimate or 0.0)))
+
+
 def worst_items(row: Check, items: Sequence[Item], num: int = NUM_WORST) -> list[Item]:
     """The most harmful items that have an answer. Of 0 and 1, only the harmful ones count."""
     answered = [item for item in items if item.answer is not None and item.value is not None]
@@ -196,6 +215,9 @@ def worst_items(row: Check, items: Sequence[Item], num: int = NUM_WORST) -> list
     if row.kind in {"binary", "rare_harm"}:
         harmful = 0.0 if row.higher_is_better else 1.0
         answered = [item for item in answered if item.value == harmful]
+    if row.kind == "contrasts":  # a difference harms whichever way it goes
+        moved = [item for item in answered if item.value]
+        return sorted(moved, key=lambda item: (-abs(item.value or 0.0), item.key))[:num]
     return sorted(answered, key=lambda item: (sign * (item.value or 0.0), item.key))[:num]
 
 

@@ -180,7 +180,7 @@ def test_harmful_answers_stand_in_closed_details_only_and_stay_text() -> None:
 
 def test_a_plot_has_a_row_for_each_group_with_its_interval_and_the_limit() -> None:
     groups = group_figures(HARM.row, MEASURED.items)
-    text = group_svg("harm", groups, overall=16 / 139, limit=0.2, unit="share", identity="p")
+    text = group_svg("harm", groups, overall=16 / 139, limits=[0.2], unit="share", identity="p")
     assert text.count("<circle") == 3
     assert text.count('class="gp-few"') == 1
     assert text.count('stroke-width="2"') == 2
@@ -194,7 +194,7 @@ def test_every_dot_of_a_plot_lies_on_its_axis(values: tuple[float, float]) -> No
         GroupFigure(group=str(v), items=30, unscored=0, estimate=v, low=v - 0.5, high=v + 0.5)
         for v in values
     ]
-    text = group_svg("x", groups, overall=None, limit=None, unit="u", identity="p")
+    text = group_svg("x", groups, overall=None, limits=[], unit="u", identity="p")
     places = [float(part.split('"')[0]) for part in text.split('cx="')[1:]]
     assert len(places) == 2
     assert all(210 <= place <= 650 for place in places)
