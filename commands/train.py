@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from commands.prepare import prepared
 from commands.session import Session
 from registry.checkpoint import MANIFEST, CheckpointError, Manifest, read_manifest
 from registry.dataset import DATASET, NAME, publish_dataset
@@ -33,7 +34,10 @@ def train(
         )
     job = Job(
         recipe=recipe,
-        data=tuple(as_dataset(session, path) for path in data),
+        data=tuple(
+            prepared(session, as_dataset(session, path), recipe, seed=seed, plant=number == 0)
+            for number, path in enumerate(data)
+        ),
         parent=parent,
         destination=destination,
         runs=session.home.runs,

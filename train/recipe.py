@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from registry.records import Record, UserError
 from train.model import Precision, Shape
 from train.optim import OptimizerRecipe
+from train.prepare import CanaryPlan, DataSteps, FilterStep, SwapStep
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -76,6 +77,8 @@ class Recipe(Record):
     schedule: Schedule = Schedule()
     validation: Validation = Validation()
     prefer: Preference | None = None
+    data: DataSteps | None = None
+    """What is done to the rows before they are learnt from, as a dataset version of its own."""
     steps: int = Field(ge=1)
     tokens_per_batch: int = Field(ge=64)
     max_seconds: float | None = Field(default=None, gt=0)
@@ -96,6 +99,8 @@ class Recipe(Record):
             raise ValueError("shape: needed for stage pretrain, and only there")
         if (self.stage == "prefer") != (self.prefer is not None):
             raise ValueError("prefer: needed for stage prefer, and only there")
+        if self.stage == "prefer" and self.data is not None:
+            raise ValueError("data: for stages pretrain and sft; pairs and labels stay as they are")
         if (self.keep_last > 0) != (self.keep_every_steps is not None):
             raise ValueError("set both keep_last and keep_every_steps, or neither")
         return self
@@ -147,7 +152,8 @@ def _model_at(place: tuple[int | str, ...]) -> type[Record]:
     model: Any = Recipe
     parts = {
         "shape": Shape, "optimizer": OptimizerRecipe, "schedule": Schedule,
-        "validation": Validation, "prefer": Preference,
+        "validation": Validation, "prefer": Preference, "data": DataSteps,
+        "filter": FilterStep, "swap": SwapStep, "canaries": CanaryPlan,
     }  # fmt: skip
     for part in place:
         model = parts.get(str(part), model)

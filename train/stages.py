@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from registry.checkpoint import Lineage, Manifest, publish, read_manifest, verify
-from registry.dataset import DatasetError, read_jsonl
+from registry.dataset import DATASET, DatasetError, read_dataset, read_jsonl
 from registry.records import UserError, digest_of, short
 from registry.snapshots import beside, same_training, snapshot_folder
 from train import data, loop, model
@@ -61,6 +61,7 @@ def train(
     recipe, world = job.recipe, join()
     parent = _checked_parent(job)
     datasets = data.references(job.data)
+    _refuse_unprepared(job)
     lineage = choose(recipe.optimizer.kind, parent.optimizer_lineage if parent else ())
     identity: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
@@ -99,6 +100,20 @@ def train(
         return _finish(job, run, world, tokenizer, network, training, counters, described)
     finally:
         tracker.close(finished=finished)
+
+
+def _refuse_unprepared(job: Job) -> None:
+    """Data steps make a dataset version before a job begins; see train.prepare."""
+    if job.recipe.data is None:
+        return
+    steps = job.recipe.data.model_dump(mode="json")
+    for path in job.data:
+        known = read_dataset(path).recipe if (path / DATASET).is_file() else {}
+        if known.get("steps") != steps:
+            raise TrainError(
+                f"{path} did not go through the recipe's data steps; start the training with "
+                "`hallmark train run`, which makes that dataset version"
+            )
 
 
 def _refuse_foreign_snapshots(job: Job, lineage: Lineage) -> None:
