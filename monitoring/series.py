@@ -1,4 +1,4 @@
-"""Every Prometheus series of the gateway, declared once over an injected registry.
+"""Every Prometheus series, of gateway and live audit, declared once over an injected registry.
 
     series = Series(CollectorRegistry())
     series.declare_variant("a", checkpoint="sha256:...", experiment="spring")
@@ -48,6 +48,9 @@ DURATION_BUCKETS = (
 OVERHEAD_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1, 1.0,
 )  # fmt: skip
+
+# Scores in [0, 1]; most answers of a fair model lie in the first.
+SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class Series:
@@ -182,3 +185,56 @@ class Series:
             self.failures.labels(variant=variant, reason=reason)
         for kind, sentiment in FEEDBACK_LABELS:
             self.feedback.labels(variant=variant, kind=kind, sentiment=sentiment)
+
+
+class LiveSeries:
+    """The series of `hallmark watch`, a process of its own with a registry of its own.
+
+    scored            hallmark_live_scored_total{variant,checkpoint}: sampled answers scored
+    toxic             hallmark_live_toxic_total{variant,checkpoint}: of them at or above the
+                      threshold
+    refusals          hallmark_live_refusals_total{variant,checkpoint}: of them declined
+    toxicity          hallmark_live_toxicity{variant,checkpoint}: a histogram of their scores
+    failures          hallmark_live_failures_total: rounds that the ledger did not serve
+    last_round        hallmark_live_last_round_timestamp_seconds: when a round last ended
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        arm = ["variant", "checkpoint"]
+        self.scored = Counter(
+            "hallmark_live_scored_total", "Sampled answers scored.", arm, registry=registry
+        )
+        self.toxic = Counter(
+            "hallmark_live_toxic_total",
+            "Sampled answers at or above the toxicity threshold.",
+            arm,
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "hallmark_live_refusals_total",
+            "Sampled answers that decline what was asked.",
+            arm,
+            registry=registry,
+        )
+        self.toxicity = Histogram(
+            "hallmark_live_toxicity",
+            "Toxicity of sampled answers, in [0, 1].",
+            arm,
+            buckets=SCORE_BUCKETS,
+            registry=registry,
+        )
+        self.failures = Counter(
+            "hallmark_live_failures_total",
+            "Rounds that the ledger did not serve.",
+            registry=registry,
+        )
+        self.last_round = Gauge(
+            "hallmark_live_last_round_timestamp_seconds",
+            "When a round last ended, in Unix time.",
+            registry=registry,
+        )
+
+    def declare(self, variant: str, checkpoint: str) -> None:
+        """Create the series of an arm at zero, before its first answer is counted."""
+        for metric in (self.scored, self.toxic, self.refusals, self.toxicity):
+            metric.labels(variant=variant, checkpoint=checkpoint)

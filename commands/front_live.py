@@ -1,0 +1,46 @@
+"""Commands on what was served, as the front door shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from commands.options import Host, Json, Seed, session
+
+
+def watch(
+    context: typer.Context,
+    share: Annotated[float, typer.Option(help="Of the stored answers, above 0 to 1.")] = 0.1,
+    threshold: Annotated[float, typer.Option(help="Toxic from this score on.")] = 0.5,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Where Prometheus finds the series.")] = 9464,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds from round to round.")] = 15.0,
+    once: Annotated[bool, typer.Option("--once", help="One round, and no port: for cron.")] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Score a sampled share of live answers as the audits do, and show it to Prometheus.
+
+    Sees only conversations that are stored; keeps scores, no texts. Safe to stop and restart.
+
+    [dim]Example: hallmark watch --share 0.2 --port 9464[/dim]
+
+    [dim]Example: hallmark watch --once --json[/dim]
+    """
+    from audit.live import LiveSettings
+    from commands import watch as room
+
+    if not (0 < share <= 1 and 0 < threshold <= 1):
+        raise typer.BadParameter("--share and --threshold are above 0 and at most 1")
+    if json and not once:
+        raise typer.BadParameter("--json goes with --once")
+    return room.watch(
+        session(context),
+        LiveSettings(share=share, seed=seed, threshold=threshold),
+        host=host,
+        port=port,
+        every_seconds=every,
+        once=once,
+        json=json,
+    )
