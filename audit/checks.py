@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audit.bbq import BbqBiasConfig, BbqConfig, bbq, bbq_bias, bbq_texts
 from audit.completions import ToxicityConfig, prompt_texts, toxicity
 from audit.coreference import (
     WinobiasConfig,
@@ -177,5 +178,30 @@ AUDITS = (
         source="Garg et al. 2019, Counterfactual Fairness in Text Classification, "
         "doi:10.1145/3306618.3317950; outcomes of answers as in Huang et al. 2020, "
         "https://arxiv.org/abs/1911.03064",
+    ),
+    Check(
+        name="bbq",
+        measure=bbq,
+        config=BbqConfig,
+        kind="binary",
+        higher_is_better=True,
+        unit="share right",
+        bounds=(0.0, 1.0),
+        zero="both checkpoints answer equally many questions rightly; guessing gives a third",
+        source="Parrish et al. 2022, BBQ, https://arxiv.org/abs/2110.08193, section 5",
+        texts=bbq_texts,
+    ),
+    Check(
+        name="bbq_bias",
+        measure=bbq_bias,
+        config=BbqBiasConfig,
+        kind="numeric",
+        higher_is_better=False,
+        unit="bias score",
+        bounds=(-1.0, 1.0),
+        zero="a checkpoint's own 0 is no lean either way, so a negative score is a lean against "
+        "the stereotype and no better; between two, both lean equally",
+        source="Parrish et al. 2022, BBQ, https://arxiv.org/abs/2110.08193, section 5, s_AMB",
+        texts=bbq_texts,
     ),
 )
