@@ -19,6 +19,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CANDIDATE, BASELINE = digest_of(b"candidate"), digest_of(b"baseline")
 BOUNDS: dict[Kind, tuple[float | None, float | None]] = {
     "binary": (0, 1), "numeric": (0, 1), "bits_per_byte": (0, None), "rare_harm": (0, 1),
+    "contrasts": (-1, 1),
 }  # fmt: skip
 
 
