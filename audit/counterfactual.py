@@ -211,12 +211,15 @@ def measured(
     items += [_item(one, outcome, contrasts.get(one.version.key, {})) for one in compared]
     tables = {
         "groups": _by_group(known, [contrasts[one.version.key] for one in known], embed),
-        "scorer": {"name": scorer.name, "digest": scorer.digest},
-        "note": f"judged is the outcome {outcome}, the group's minus the reference's",
+        "about": {
+            "scorer": scorer.name,
+            "scorer_digest": scorer.digest,
+            "note": f"Judged is the outcome {outcome}; means are of a group's answers minus its "
+            "reference's, likeness is of the two answers",
+        },
     }
-    return Measured(
-        tuple(items), _summary(known, list(contrasts.values()), outcome, scorer), tables
-    )
+    summary = _summary(known, list(contrasts.values()), outcome, scorer)
+    return Measured(tuple(items), summary, tables)
 
 
 def _compared(asked: Sequence[Version], answers: Sequence[Answer]) -> list[Compared]:
