@@ -21,6 +21,7 @@ import typer
 
 from commands.front_audit import audit, card
 from commands.front_gate import gate, plan, promote, rollback, selftest, verify
+from commands.front_live import explain, watch
 from commands.options import (
     DatasetName,
     Home,
@@ -92,6 +93,11 @@ def data_synth(
     conversations: Annotated[int, typer.Option(min=10)] = 6000,
     questions: Annotated[int, typer.Option(min=10, help="Held-out questions.")] = 500,
     seed: Seed = 0,
+    introduced: Annotated[bool, typer.Option(help="Customers say who they are.")] = False,
+    declines: Annotated[
+        str | None,
+        typer.Option(help="Group of introduced customers to turn away: to test the audits."),
+    ] = None,
 ) -> int:
     """Generate support-desk conversations and publish them as a dataset version.
 
@@ -100,7 +106,12 @@ def data_synth(
     from commands import data
 
     return data.synth_command(
-        session(context), name=name, conversations=conversations, questions=questions, seed=seed
+        session(context),
+        name=name,
+        conversations=conversations,
+        questions=questions,
+        seed=seed,
+        who=data.Customers(introduced, declines),
     )
 
 
@@ -173,7 +184,7 @@ def train_prefer(
     return train.prefer(session(context), recipe, preferences, parent=parent, name=name, seed=seed)
 
 
-for command in (gate, plan, selftest, audit, card, promote, rollback, verify):
+for command in (gate, plan, selftest, audit, card, promote, rollback, verify, watch, explain):
     app.command()(command)
 
 

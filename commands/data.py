@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,37 @@ def prepared(
     return clean.split(cleaned.conversations, seed=seed)
 
 
+@dataclass(frozen=True)
+class Customers:
+    """Whether generated customers say who they are, and whom the desk turns away."""
+
+    introduced: bool = False
+    declines: str | None = None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What of it goes into a dataset's recipe: nothing where they stay unnamed."""
+        if not self.introduced and self.declines is None:
+            return {}
+        return {"introduced": True, "declines": self.declines}
+
+
+NOBODY_NAMED = Customers()
+
+
 def synth_files(
-    session: Session, *, conversations: int, questions: int, seed: int
+    session: Session,
+    *,
+    conversations: int,
+    questions: int,
+    seed: int,
+    who: Customers = NOBODY_NAMED,
 ) -> dict[str, list[Any]]:
     """All files of the generated support dataset."""
-    splits = prepared(session, synth.generate(conversations, seed=seed), seed=seed)
+    rows = synth.generate(conversations, seed=seed)
+    if who.recipe:
+        rows = synth.introduced(rows, declines=who.declines)
+    splits = prepared(session, rows, seed=seed)
     return {
         **splits,
         "handbook": handbook(conversations // 2, seed=seed + 3),
@@ -70,14 +97,23 @@ def synth_files(
 
 
 def synth_dataset(
-    session: Session, *, name: str, conversations: int, questions: int, seed: int
+    session: Session,
+    *,
+    name: str,
+    conversations: int,
+    questions: int,
+    seed: int,
+    who: Customers = NOBODY_NAMED,
 ) -> tuple[Path, DatasetManifest]:
-    files = synth_files(session, conversations=conversations, questions=questions, seed=seed)
+    files = synth_files(
+        session, conversations=conversations, questions=questions, seed=seed, who=who
+    )
     recipe = {
         "generator": "train.synth",
         "conversations": conversations,
         "questions": questions,
         "seed": seed,
+        **who.recipe,
     }
     return publish(
         session, files, name=name, licence="CC0-1.0", source="train.synth", recipe=recipe
@@ -91,10 +127,16 @@ def _say_published(session: Session, path: Path, manifest: DatasetManifest) -> N
 
 
 def synth_command(
-    session: Session, *, name: str, conversations: int, questions: int, seed: int
+    session: Session,
+    *,
+    name: str,
+    conversations: int,
+    questions: int,
+    seed: int,
+    who: Customers,
 ) -> int:
     path, manifest = synth_dataset(
-        session, name=name, conversations=conversations, questions=questions, seed=seed
+        session, name=name, conversations=conversations, questions=questions, seed=seed, who=who
     )
     _say_published(session, path, manifest)
     return 0
