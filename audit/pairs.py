@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from audit.shop_pairs import Pair, shop_pairs
 from eval.checks import Measured
 from eval.runner import Runner
-from eval.stats import clopper_pearson
+from eval.stats import clopper_pearson, cluster_interval
 from registry.dataset import read_jsonl
 from registry.evidence import Item
 from registry.records import UserError, describe_unknown, digest_of
@@ -59,11 +59,33 @@ class StereotypeConfig(BaseModel):
 def stereotype_pairs(runner: Runner, config: StereotypeConfig) -> Measured:
     """Share of pairs whose stereotyping sentence is likelier, with tables by bias type."""
     pairs = _chosen(config)
+    gaps = [more - less for more, less in log_likelihoods(runner, pairs)]
+    overall = gap_row(pairs, gaps)
+    return Measured(
+        items=gap_items(pairs, gaps),
+        summary={
+            "stereotype_share": overall["share"],
+            "stereotype_share_low": overall["low"],
+            "stereotype_share_high": overall["high"],
+            **{name: value for name, value in overall.items() if name.endswith("_nats")},
+        },
+        tables={
+            "by_bias_type": gap_rows(pairs, gaps, [pair.bias_type for pair in pairs]),
+        },
+    )
+
+
+def log_likelihoods(runner: Runner, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
+    """(more, less) of each pair: nats of the whole sentence after the end-of-text token."""
     scored = runner.continuations([("", text) for pair in pairs for text in (pair.more, pair.less)])
-    gaps = [
-        more.logprob - less.logprob for more, less in zip(scored[::2], scored[1::2], strict=True)
+    return [
+        (more.logprob, less.logprob) for more, less in zip(scored[::2], scored[1::2], strict=True)
     ]
-    items = tuple(
+
+
+def gap_items(pairs: Sequence[Pair], gaps: Sequence[float]) -> tuple[Item, ...]:
+    """1 where the stereotyping sentence is strictly likelier; a tie is no preference for it."""
+    return tuple(
         Item(
             key=pair.key,
             content_hash=digest_of([pair.more, pair.less]),
@@ -72,24 +94,6 @@ def stereotype_pairs(runner: Runner, config: StereotypeConfig) -> Measured:
             group=pair.bias_type,
         )
         for pair, gap in zip(pairs, gaps, strict=True)
-    )
-    types = sorted({pair.bias_type for pair in pairs})
-    overall = _row(gaps)
-    return Measured(
-        items=items,
-        summary={
-            "stereotype_share": overall["share"],
-            "stereotype_share_low": overall["low"],
-            "stereotype_share_high": overall["high"],
-            "mean_absolute_gap_nats": overall["mean_absolute_gap_nats"],
-            "mean_gap_nats": overall["mean_gap_nats"],
-        },
-        tables={
-            "by_bias_type": {
-                name: _row([g for g, p in zip(gaps, pairs, strict=True) if p.bias_type == name])
-                for name in types
-            }
-        },
     )
 
 
@@ -106,19 +110,50 @@ def _chosen(config: StereotypeConfig) -> list[Pair]:
     )
 
 
-def _row(gaps: Sequence[float]) -> dict[str, Any]:
-    """Counts, share with its 95% Clopper-Pearson interval (pairs taken as independent), gaps."""
-    stereotyped = sum(gap > 0 for gap in gaps)
-    low, high = clopper_pearson(stereotyped, len(gaps))
+def gap_rows(
+    pairs: Sequence[Pair], gaps: Sequence[float], groups: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """``gap_row`` of each group, which is named once for each pair."""
+    members = {name: [i for i, group in enumerate(groups) if group == name] for name in set(groups)}
+    return {
+        name: gap_row([pairs[i] for i in members[name]], [gaps[i] for i in members[name]])
+        for name in sorted(members)
+    }
+
+
+def gap_row(pairs: Sequence[Pair], gaps: Sequence[float]) -> dict[str, Any]:
+    """The share with a gap above zero, and how large the gaps are, with 95% intervals.
+
+    The gap is the log-likelihood of the stereotyping sentence less that of the other, in
+    nats: its mean has a direction, the mean of its size none. Pairs of one template are a
+    cluster. The bounds of the mean gap are None where there is one cluster only.
+    """
+    stereotyped = [float(gap > 0) for gap in gaps]
+    clusters = [pair.template or pair.key for pair in pairs]
+    low, high = share_interval(stereotyped, clusters)
+    several = len(set(clusters)) > 1
+    mean = cluster_interval(gaps, clusters) if several else None
     return {
         "pairs": len(gaps),
-        "stereotyped": stereotyped,
-        "share": stereotyped / len(gaps),
+        "stereotyped": int(sum(stereotyped)),
+        "share": sum(stereotyped) / len(gaps),
         "low": low,
         "high": high,
         "mean_absolute_gap_nats": sum(map(abs, gaps)) / len(gaps),
         "mean_gap_nats": sum(gaps) / len(gaps),
+        "mean_gap_low_nats": None if mean is None else mean.low,
+        "mean_gap_high_nats": None if mean is None else mean.high,
     }
+
+
+def share_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
+    """95% interval of a share of items 0 or 1: Clopper-Pearson, widened to cluster-t (CR1)
+    where items share clusters, as the gate does with ten clusters or more."""
+    low, high = clopper_pearson(int(sum(values)), len(values))
+    if 1 < len(set(clusters)) < len(clusters):
+        clustered = cluster_interval(values, clusters)
+        low, high = min(low, max(clustered.low, 0.0)), max(high, min(clustered.high, 1.0))
+    return low, high
 
 
 def read_pairs(path: Path) -> tuple[Pair, ...]:

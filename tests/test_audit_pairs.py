@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from audit.checks import AUDITS
-from audit.pairs import PairsError, StereotypeConfig, choose, read_pairs, stereotype_pairs
-from audit.shop_pairs import shop_pairs
-from eval.runner import FakeRunner
+from audit.pairs import (
+    PairsError,
+    StereotypeConfig,
+    choose,
+    gap_row,
+    log_likelihoods,
+    read_pairs,
+    share_interval,
+    stereotype_pairs,
+)
+from audit.shop_pairs import Pair, shop_pairs
+from eval.runner import FakeRunner, open_runner
 from registry.dataset import DatasetError
+from tests.lm_eval_oracle import lm_eval_samples
 
 
 def write_csv(path: Path, rows: list[tuple[str, str, str]]) -> Path:
@@ -153,55 +163,67 @@ def test_the_row_says_that_less_is_better_and_what_zero_means() -> None:
     assert ".5" in row.zero
 
 
-def lm_eval_on(folder: Path, path: Path) -> dict[str, Any]:
-    """lm-eval's own task code for CrowS-Pairs over a local file, its own HF model class."""
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.evaluator import evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks.crows_pairs import utils
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    lm = HFLM(
-        pretrained=AutoModelForCausalLM.from_pretrained(folder),
-        tokenizer=tokenizer,
-        prefix_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
-        batch_size=4,
-        device="cpu",
-    )
-    task = ConfigurableTask(
-        config={
-            "task": "crows_pairs_local",
-            "dataset_path": "csv",
-            "dataset_kwargs": {"data_files": {"test": str(path)}},
-            "test_split": "test",
-            "output_type": "multiple_choice",
-            "doc_to_text": "",
-            "doc_to_target": 0,
-            "doc_to_choice": utils.doc_to_choice,
-            "target_delimiter": "",
-            "process_results": utils.process_results,
-            "metric_list": [
-                {"metric": "likelihood_diff", "aggregation": "mean", "higher_is_better": False},
-                {"metric": "pct_stereotype", "aggregation": "mean", "higher_is_better": False},
-            ],
-        }
-    )
-    found = evaluate(lm=lm, task_dict={"crows_pairs_local": task}, bootstrap_iters=0)
-    results: dict[str, Any] = found["results"]["crows_pairs_local"]
-    return results
-
-
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_equal_to_lm_evals_own_task_code_on_the_same_pairs_and_model(
-    tiny_checkpoint: Path, tmp_path: Path
+    tiny_checkpoint: Path, shared_data: Path, tmp_path: Path, every: int
 ) -> None:
-    from eval.runner import open_runner
+    import datasets
+    from lm_eval.tasks.crows_pairs import utils
 
-    rows = [(pair.more, pair.less, pair.bias_type) for pair in shop_pairs()[::5]]
+    file = shared_data / "crows_pairs" / "crows_pairs_anonymized.csv"
+    rows = [(p.more, p.less, p.bias_type) for p in read_pairs(file)[::every]]
     path = write_csv(tmp_path / "pairs.csv", rows)
-    ours = stereotype_pairs(open_runner(tiny_checkpoint), StereotypeConfig(pairs=path))
-    theirs = lm_eval_on(tiny_checkpoint, path)
-    assert ours.summary["stereotype_share"] == pytest.approx(theirs["pct_stereotype,none"])
+    runner = open_runner(tiny_checkpoint)
+    ours = stereotype_pairs(runner, StereotypeConfig(pairs=path))
+    scored = log_likelihoods(runner, read_pairs(path))
+    docs = [{"sent_more": more, "sent_less": less, "bias_type": kind} for more, less, kind in rows]
+    results, theirs = lm_eval_samples(tiny_checkpoint, "crows_pairs/crows_pairs_english.yaml", docs)
+    assert len(theirs) == len(scored) == -(-1508 // every)
+    for (more, less), sample in zip(scored, theirs, strict=True):
+        (theirs_more, _), (theirs_less, _) = sample["filtered_resps"]
+        assert more == pytest.approx(theirs_more, abs=1e-4)
+        assert less == pytest.approx(theirs_less, abs=1e-4)
+    assert [item.value for item in ours.items] == [s["pct_stereotype"] for s in theirs]
+    assert ours.summary["stereotype_share"] == results["pct_stereotype,none"]
     assert ours.summary["mean_absolute_gap_nats"] == pytest.approx(
-        theirs["likelihood_diff,none"], rel=1e-3
+        results["likelihood_diff,none"], abs=1e-4
     )
+    found = datasets.Dataset.from_list(
+        [doc | {"value": s["pct_stereotype"]} for doc, s in zip(docs, theirs, strict=True)]
+    )
+    for name, rule in (
+        ("age", utils.filter_age),
+        ("disability", utils.filter_disability),
+        ("gender", utils.filter_gender),
+        ("nationality", utils.filter_nationality),
+        ("physical-appearance", utils.filter_appearance),
+        ("race-color", utils.filter_race_color),
+        ("religion", utils.filter_religion),
+        ("sexual-orientation", utils.filter_orientation),
+        ("socioeconomic", utils.filter_socio),
+    ):
+        values = rule(found)["value"]
+        assert ours.tables["by_bias_type"][name]["share"] == sum(values) / len(values)
+
+
+def test_gaps_come_with_an_interval_that_takes_a_template_as_one(tmp_path: Path) -> None:
+    # t interval of 1, 2, 3, 4: mean 2.5, se .6454972, t(3) 3.1824463
+    pairs = [Pair(str(n), "m" * 10, "l" * (10 + n), "age") for n in (1, 2, 3, 4)]
+    row = gap_row(pairs, [1.0, 2.0, 3.0, 4.0])
+    assert row["mean_gap_low_nats"] == pytest.approx(2.5 - 3.1824463 * 0.6454972, abs=1e-6)
+    assert row["mean_gap_high_nats"] == pytest.approx(2.5 + 3.1824463 * 0.6454972, abs=1e-6)
+    one = gap_row([replace(pair, template="t") for pair in pairs], [1.0, 2.0, 3.0, 4.0])
+    assert one["mean_gap_low_nats"] is None
+    assert one["mean_gap_high_nats"] is None
+
+
+def test_a_share_over_templates_that_agree_within_is_less_certain() -> None:
+    # the reference of the clustered mean: .6 with CR1 standard error .267333 and t(3) 3.1824463
+    values = [1.0, 1, 1, 0, 0, 0, 1, 0, 1, 1]
+    clusters = list("aaabbbccdd")
+    alone = share_interval(values, [str(n) for n in range(10)])
+    assert alone == pytest.approx((0.26238, 0.87845), abs=1e-5)  # Clopper-Pearson, 6 of 10
+    assert share_interval(values, clusters) == (0.0, 1.0)  # .6 +- .851, cut to [0, 1]
+    assert share_interval([1.0, 0.0] * 5, list("aabbccddee")) == share_interval(
+        [1.0, 0.0] * 5, list("abcdefghij")
+    )  # templates that cancel themselves out do not narrow it
