@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,3 +45,22 @@ def watch(
         once=once,
         json=json,
     )
+
+
+def explain(
+    context: typer.Context,
+    request_id: Annotated[str, typer.Argument(help="The answer's x-request-id header.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; below HOME's reports by default.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Show why a request was answered so: checkpoint, verdict, tokens, attribution, scores.
+
+    Writes one HTML page that opens offline. Needs a conversation that was stored.
+
+    [dim]Example: hallmark explain 7c9e6679-7425-40de-944b-e07fc1f90ae7 --out why.html[/dim]
+    """
+    from commands import explain as room
+
+    return room.explain(session(context), request_id, out=out, json=json)

@@ -65,6 +65,13 @@ class Traffic(Store):
         with self._writing.begin() as connection:
             return self._add_one(connection, tables.feedback, record.model_dump())
 
+    def feedback(self, request_id: str) -> list[FeedbackRecord]:
+        """What was said of one answer, oldest first."""
+        table = tables.feedback
+        query = sa.select(table).where(table.c.request_id == request_id)
+        rows = self._all(query.order_by(table.c.created_at, table.c.feedback_id))
+        return [_record(FeedbackRecord, row._mapping, "") for row in rows]
+
     def answers_with_feedback(self, since: datetime | None = None) -> Iterator[AnswerWithFeedback]:
         """Answers that got feedback, oldest first, each with all of it.
 
