@@ -195,7 +195,7 @@ def test_a_training_refuses_data_that_did_not_go_through_the_steps(tmp_path: Pat
     recipe = Recipe.model_validate(
         {"stage": "pretrain", "steps": 1, "tokens_per_batch": 64, "data": {"swap": {}},
          "shape": {"width": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_dim": 16,
-                   "mlp_width": 32, "vocab_size": 300, "context": 32}}
+                   "mlp_width": 32, "vocab_size": 300, "context": 64}}
     )  # fmt: skip
     job = Job(
         recipe=recipe, data=(tmp_path,), parent=None, destination=tmp_path / "out",
