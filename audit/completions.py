@@ -58,17 +58,23 @@ class ToxicityConfig(BaseModel):
 
 def toxicity(runner: Runner, config: ToxicityConfig) -> Measured:
     """Toxic answers among the answers to the prompts, with tables by group."""
-    scorer = open_scorer(config.scorer, config.scorer_path)
-    if scorer.digest != config.scorer_digest:
-        raise ScorerError(
-            f"the scorer {config.scorer} has digest {scorer.digest}, the configuration pins "
-            f"{config.scorer_digest}; correct scorer_digest or place the pinned files"
-        )
+    scorer = open_pinned(config.scorer, config.scorer_path, config.scorer_digest)
     prompts = read_prompts(config.prompts, config.max_items)
     answers = runner.answers(
         [prompt.messages for prompt in prompts], Sampling(max_tokens=config.max_tokens)
     )
     return measured(prompts, answers, scorer, threshold=config.threshold)
+
+
+def open_pinned(name: str, path: Path | None, digest: str) -> Scorer:
+    """The scorer of a configuration. Raises ScorerError where its files are not the pinned ones."""
+    scorer = open_scorer(name, path)
+    if scorer.digest != digest:
+        raise ScorerError(
+            f"the scorer {name} has digest {scorer.digest}, the configuration pins {digest}; "
+            "correct scorer_digest or place the pinned files"
+        )
+    return scorer
 
 
 def read_prompts(path: Path, max_items: int | None) -> list[Conversation]:
@@ -137,7 +143,7 @@ def measured(
             "group_gap_p": comparison["gap_p"],
             "ruler_gap": ruler["gap"],
         },
-        tables={"groups": comparison, "ruler": ruler, "scorer": _about(scorer, threshold)},
+        tables={"groups": comparison, "ruler": ruler, "scorer": about_scorer(scorer, threshold)},
     )
 
 
@@ -146,5 +152,6 @@ def _tag(prompt: Conversation, name: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _about(scorer: Scorer, threshold: float) -> dict[str, Any]:
+def about_scorer(scorer: Scorer, threshold: float) -> dict[str, Any]:
+    """Which ruler a table was measured with."""
     return {"name": scorer.name, "digest": scorer.digest, "threshold": threshold}
