@@ -7,6 +7,7 @@ too few items has a hollow dot and no interval.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
@@ -43,12 +44,11 @@ def group_svg(
         f'<title id="{identity}-title">{escape(entry)} by group, {escape(unit)}</title>',
         f'<desc id="{identity}-desc">{escape(_described(drawn))}</desc>',
     ]
-    for step in range(5):
-        value = low + (high - low) * step / 4
+    for value in _ticks(low, high):
         parts.append(
             f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{TOP - 6}" y2="{bottom}" '
             f'class="gp-grid"/><text x="{x(value):.1f}" y="{bottom + 16}" text-anchor="middle" '
-            f'class="gp-quiet">{value:.3g}</text>'
+            f'class="gp-quiet">{value:g}</text>'
         )
     lines = [(limit, "gp-limit", "limit") for limit in limits]
     for value, look, name in [
@@ -76,6 +76,15 @@ def _axis(
         high = low + 1.0
     room = 0.02 * (high - low)
     return (low - room if low < 0 else low), high + room
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from low to high, three to seven of them."""
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [float(f"{n * step:.6g}") for n in range(first, last + 1)]
 
 
 def _described(groups: Sequence[GroupFigure]) -> str:

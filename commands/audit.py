@@ -111,8 +111,9 @@ def run_audit(
         if store.load(entry.check, manifest.weights_digest, entry_digest(entry)[1]) is None
     ]
     if missing:
-        expected = estimate(missing, {row.entry: row.n for row in plan.rows}, opened_by(folder))
-        session.say(f"  {len(missing)} entries to measure, about {_minutes(expected)}")
+        expected = estimate(missing, opened_by(folder))
+        share = f"{len(missing)} of {len(policy.entries)}"
+        session.say(f"  {share} entries to measure, about {_minutes(expected)}")
     else:
         session.say("  everything is measured already")
     began = time.monotonic()

@@ -1,42 +1,86 @@
-"""How long measuring will take: a few answers and sentences of the checkpoint, timed."""
+"""How long measuring will take: what the checks ask for, counted, times a probe's pace."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eval.policy import Entry
 from eval.resume import Pool
 from eval.runner import Sampling
+from registry.conversation import Message
+from registry.records import digest_of
 
 NUM_PROBES = 32
 PROBE_TOKENS = 64
-SENTENCES_OF_AN_ITEM = 2  # a pair; a choice among more costs more
 SUBJECTS = ("order", "refund", "parcel", "invoice")
 
 
-def estimate(entries: Sequence[Entry], num_items: Mapping[str, int], pool: Pool) -> float:
-    """Seconds to measure the entries. Rough: answers differ in length from the probes, and
-    entries that ask the same share their answers; the progress bar knows better as it goes."""
-    answering = [entry for entry in entries if _max_tokens(entry) is not None]
+class _Asked(Exception):
+    """A check has said what it wants; nothing is measured here."""
+
+
+class _Counting:
+    """A runner that notes the distinct requests of a check's first question, as a measurement
+    would ask them, and stops the check there."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.facts = pool.facts
+        self.render = pool.render
+        self.count_tokens = pool.count_tokens
+        self.written: dict[str, int] = {}
+        """``max_tokens`` of each answer or completion, by the request's digest."""
+        self.scored: set[str] = set()
+
+    def continuations(self, requests: Sequence[tuple[str, str]]) -> Any:
+        return self._score([list(request) for request in requests])
+
+    def documents(self, texts: Sequence[str]) -> Any:
+        return self._score(list(texts))
+
+    def answers(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> Any:
+        return self._write([[m.model_dump() for m in d] for d in dialogues], sampling)
+
+    def completions(self, prompts: Sequence[str], sampling: Sampling) -> Any:
+        return self._write(list(prompts), sampling)
+
+    def _score(self, requests: Sequence[Any]) -> Any:
+        self.scored |= {digest_of({"request": request}) for request in requests}
+        raise _Asked
+
+    def _write(self, requests: Sequence[Any], sampling: Sampling) -> Any:
+        how = vars(sampling)
+        for place, request in enumerate(requests):
+            # drawn samples of one prompt are requests of their own, greedy answers are shared
+            copy = place if sampling.temperature > 0 else 0
+            digest = digest_of({"request": request, "how": how, "copy": copy})
+            self.written[digest] = sampling.max_tokens
+        raise _Asked
+
+
+def estimate(entries: Sequence[Entry], pool: Pool) -> float:
+    """Seconds to measure the entries. Rough: it counts each check's first question to the model,
+    and answers differ in length from the probe's; the progress bar knows better as it goes."""
+    counting = _Counting(pool)
+    for entry in entries:
+        if entry.row.needs_model:
+            try:
+                entry.row.measure(counting, entry.config)
+            except _Asked:
+                continue
     seconds = 0.0
-    if answering:
+    if counting.written:
         prompts = [f"Where is my {_subject(i)} number {i}?" for i in range(NUM_PROBES)]
         sampling = Sampling(max_tokens=PROBE_TOKENS)
-        each = _timed(pool, "completions", prompts, sampling) / NUM_PROBES
-        for entry in answering:
-            length = min((_max_tokens(entry) or PROBE_TOKENS) / PROBE_TOKENS, 1.0)
-            samples = getattr(entry.config, "samples", 1)
-            seconds += each * length * samples * num_items[entry.name]
-    scoring = [entry for entry in entries if _max_tokens(entry) is None]
-    if scoring:
-        sentences = [
-            ("", f"The customer asked about {_subject(i)} {i}.") for i in range(NUM_PROBES)
-        ]
-        each = _timed(pool, "continuations", sentences, None) / NUM_PROBES
-        for entry in scoring:
-            seconds += each * SENTENCES_OF_AN_ITEM * num_items[entry.name]
+        each = _timed(lambda: pool.run("completions", [prompts], sampling)) / NUM_PROBES
+        for max_tokens in counting.written.values():
+            seconds += each * min(max_tokens / PROBE_TOKENS, 1.0)
+    if counting.scored:
+        sentences = [("", f"They asked about {_subject(i)} {i}.") for i in range(NUM_PROBES)]
+        each = _timed(lambda: pool.run("continuations", [sentences], None)) / NUM_PROBES
+        seconds += each * len(counting.scored)
     return seconds
 
 
@@ -44,14 +88,8 @@ def _subject(index: int) -> str:
     return SUBJECTS[index % len(SUBJECTS)]
 
 
-def _max_tokens(entry: Entry) -> int | None:
-    """Of an entry whose check has the model write; None where it only scores texts."""
-    value = getattr(entry.config, "max_tokens", None)
-    return value if isinstance(value, int) else None
-
-
-def _timed(pool: Pool, method: str, requests: Sequence[Any], sampling: Sampling | None) -> float:
+def _timed(work: Callable[[], Any]) -> float:
     began = time.monotonic()
-    for _ in pool.run(method, [requests], sampling):
+    for _ in work():
         pass
     return time.monotonic() - began

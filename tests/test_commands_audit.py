@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from commands.timing import estimate
 from eval.gate import load_policy
 from eval.plan import count_items, plan
 from eval.resume import LocalPool
-from eval.runner import FakeRunner
-from registry.evidence import EvidenceStore
+from eval.runner import Continuation, FakeRunner
 from registry.home import Home
 from registry.ledger import Ledger
 
@@ -73,7 +73,7 @@ def test_an_audit_writes_its_reports_and_signs_and_records_nothing(
     code, _, said = run("audit", str(tiny_checkpoint), "--suite", suite({}), "--out", str(out))
     assert code == 0, said
     assert {path.name for path in out.iterdir()} == {"audit.json", "audit.md", "audit.html"}
-    assert "1 entries to measure, about" in said
+    assert "1 of 1 entries to measure, about" in said
     assert "nothing was signed" in said
     report = AuditReport.model_validate_json((out / "audit.json").read_text())
     assert report.verdict.findings[0].n == 60
@@ -200,17 +200,21 @@ def test_the_shipped_suites_are_those_that_help_and_documentation_name() -> None
     assert all(first.match(path.read_text()) for path in SUITES.glob("*.yaml"))
 
 
-def test_the_estimate_grows_with_items_and_samples(tmp_path: Path, home: Home) -> None:
-    class Slow(FakeRunner):
-        def continuations(self, requests):  # type: ignore[no-untyped-def]
-            import time
+class Slow(FakeRunner):
+    """Two milliseconds for each sentence."""
 
-            time.sleep(0.002 * len(requests))
-            return super().continuations(requests)
+    def continuations(self, requests: Sequence[tuple[str, str]]) -> list[Continuation]:
+        time.sleep(0.002 * len(requests))
+        return super().continuations(requests)
 
-    path = tmp_path / "s.yaml"
-    path.write_text(yaml.safe_dump({"name": "s", "entries": [PAIRS]}))
-    policy, _ = open_suite(Session.open(home.root, None), str(path))
-    seconds = estimate(policy.entries, {"pairs": 60}, LocalPool(Slow()))
+
+def test_the_estimate_is_the_probes_pace_times_what_is_asked_for_once(
+    home: Home, suite: Callable[..., str]
+) -> None:
+    session = Session.open(home.root, None)
+    one, _ = open_suite(session, suite({}))
+    seconds = estimate(one.entries, LocalPool(Slow()))
     assert 0.24 <= seconds <= 0.48  # 60 pairs of two sentences, 2 ms each and some overhead
-    assert EvidenceStore(home.evidence).root.exists() is False
+    # twenty of the sixty again, by another entry, cost nothing
+    two, _ = open_suite(session, suite({}, {"name": "fewer", "config": {"max_pairs": 20}}))
+    assert 0.24 <= estimate(two.entries, LocalPool(Slow())) <= 0.48
