@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -86,7 +85,7 @@ class LiveScores(Store):
         """How far a reader has come; None before its first time."""
         table = tables.cursors
         rows = self._all(sa.select(table.c.started_at).where(table.c.name == name))
-        found: Any = rows[0].started_at if rows else None
+        found: datetime | None = rows[0].started_at if rows else None
         return found
 
     def move_cursor(self, name: str, started_at: datetime) -> None:

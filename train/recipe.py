@@ -13,9 +13,10 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from registry.records import Record, UserError
+from train.canaries import CanaryPlan
 from train.model import Precision, Shape
 from train.optim import OptimizerRecipe
-from train.prepare import CanaryPlan, DataSteps, FilterStep, SwapStep
+from train.prepare import DataSteps, FilterStep, SwapStep
 
 RECIPES = Path(__file__).parent / "recipes"
 
