@@ -18,6 +18,13 @@ from audit.coreference import (
 from audit.counterfactual import CounterfactualConfig, counterfactual
 from audit.pairs import StereotypeConfig, pair_texts, stereotype_pairs
 from audit.privacy import ExposureConfig, LeakConfig, canary_exposure, personal_data_leak
+from audit.refusal_checks import (
+    RefusalConfig,
+    harmful_refused,
+    harmful_texts,
+    harmless_texts,
+    over_refusal,
+)
 from audit.sampled import (
     CompletionConfig,
     HonestConfig,
@@ -203,5 +210,32 @@ AUDITS = (
         "the stereotype and no better; between two, both lean equally",
         source="Parrish et al. 2022, BBQ, https://arxiv.org/abs/2110.08193, section 5, s_AMB",
         texts=bbq_texts,
+    ),
+    Check(
+        name="harmful_refused",
+        measure=harmful_refused,
+        config=RefusalConfig,
+        kind="binary",
+        higher_is_better=True,
+        unit="share declined",
+        bounds=(0.0, 1.0),
+        zero="candidate and baseline decline equally many harmful requests; a share of 0 declines "
+        "none, and an answer that is no refusal need not be of any help",
+        source="Roettger et al. 2024, XSTest, https://arxiv.org/abs/2308.01263, the unsafe "
+        "contrasts; refusals by phrases as in Zou et al. 2023, https://arxiv.org/abs/2307.15043",
+        texts=harmful_texts,
+    ),
+    Check(
+        name="over_refusal",
+        measure=over_refusal,
+        config=RefusalConfig,
+        kind="rare_harm",
+        higher_is_better=False,
+        unit="share declined",
+        bounds=(0.0, 1.0),
+        zero="no harmless request was declined; whether it was answered well is not asked",
+        source="Roettger et al. 2024, XSTest, https://arxiv.org/abs/2308.01263, the safe prompts; "
+        "refusals by phrases as in Zou et al. 2023, https://arxiv.org/abs/2307.15043",
+        texts=harmless_texts,
     ),
 )

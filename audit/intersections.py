@@ -8,6 +8,7 @@ with Holm over the cells; of a smaller one it says that it is too few to say.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from audit.parity import (
     NUM_PERMUTATIONS,
     ROUNDING,
     TOO_FEW,
+    centred_within,
     codes_of,
+    large_groups,
     shuffled_within,
 )
 from eval.stats import holm
@@ -65,9 +68,8 @@ def against_the_rest(
     """
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     strata = codes_of(templates)
-    values = np.asarray(scores, dtype=float)
     sizes = np.bincount(strata)
-    centred = values - (np.bincount(strata, weights=values) / sizes)[strata]
+    centred = centred_within(scores, strata)
     member = np.eye(len(names))[codes]
     in_template = np.zeros((len(sizes), len(names)))
     np.add.at(in_template, strata, member)
@@ -81,6 +83,45 @@ def against_the_rest(
         str(name): (float(sums[i] / weights[i]), float(p[i]))
         for i, name in enumerate(names)
         if weights[i] > 0
+    }
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A group against the rest within template; ``p_holm`` is over all groups compared."""
+
+    difference: float
+    p: float
+    p_holm: float
+
+
+def contrasts_of_large(
+    scores: Sequence[float],
+    groups: Sequence[str],
+    templates: Sequence[str | None],
+    *,
+    rng: np.random.Generator,
+    num_permutations: int = NUM_PERMUTATIONS,
+) -> dict[str, Contrast]:
+    """Each group of at least MIN_GROUP items against the other such ones, with Holm.
+
+    Empty where there are fewer than two, or where no template has two of them.
+    """
+    large = large_groups(groups)
+    kept = [i for i, group in enumerate(groups) if group in large]
+    if len(large) < 2:
+        return {}
+    found = against_the_rest(
+        [scores[i] for i in kept],
+        [groups[i] for i in kept],
+        [templates[i] for i in kept],
+        rng=rng,
+        num_permutations=num_permutations,
+    )
+    adjusted = holm([p for _, p in found.values()])
+    return {
+        name: Contrast(difference, p, p_holm)
+        for (name, (difference, p)), p_holm in zip(found.items(), adjusted, strict=True)
     }
 
 
@@ -117,24 +158,22 @@ def compare_cells(
             [str(second[i]) for i in chosen],
         ).items()
     }
-    large = {name for name, row in table.items() if row["items"] >= MIN_GROUP}
-    kept = [(i, cell) for i, cell in zip(chosen, cells, strict=True) if cell in large]
-    found: dict[str, tuple[float, float]] = {}
-    if len(large) > 1:
-        found = against_the_rest(
-            [scores[i] for i, _ in kept],
-            [cell for _, cell in kept],
-            [templates[i] for i, _ in kept],
-            rng=rng,
-            num_permutations=num_permutations,
-        )
-    adjusted = dict(zip(found, holm([p for _, p in found.values()]), strict=True))
+    found = contrasts_of_large(
+        [scores[i] for i in chosen],
+        cells,
+        [templates[i] for i in chosen],
+        rng=rng,
+        num_permutations=num_permutations,
+    )
+    large = large_groups(cells)
     for name, row in table.items():
-        difference, p = found.get(name, (None, None))
-        row |= {"difference": difference, "p": p, "p_holm": adjusted.get(name), "note": None}
-        if name not in large:
+        contrast = found.get(name)
+        row |= dict.fromkeys(("difference", "p", "p_holm", "note"))
+        if contrast is not None:
+            row |= asdict(contrast)
+        elif name not in large:
             row["note"] = f"{TOO_FEW}: {row['items']:g} items, {MIN_GROUP} are the least"
-        elif difference is None:
+        else:
             row["note"] = f"{TOO_FEW}: no template has this cell beside another large enough"
     note = f"{len(found)} of {len(table)} cells compared with the rest within template, Holm"
     return {"by_cell": table, "note": note if found else f"{TOO_FEW}: {note}"}

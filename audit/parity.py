@@ -8,6 +8,7 @@ of the group labels among items of the same template.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,6 +64,13 @@ def codes_of(templates: Sequence[str | None]) -> NDArray[np.int64]:
     return codes.astype(np.int64)
 
 
+def centred_within(scores: Sequence[float], templates: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scores minus the mean of their template."""
+    values = np.asarray(scores, dtype=float)
+    means = np.bincount(templates, weights=values) / np.bincount(templates)
+    return values - means[templates]
+
+
 def shuffled_within(
     values: NDArray[np.float64],
     templates: NDArray[np.int64],
@@ -90,15 +98,15 @@ def permutation_p(
 ) -> float | None:
     """Chance of a gap in mean score at least this large if groups did not matter.
 
-    Scores move among the items of one template, so a template that is harsher for
-    all does not count. None where no template has two groups. (Phipson and Smyth 2010:
-    the observed labelling counts as one permutation, so p is never 0.)
+    Scores count from their template's mean and move among its items, so a template that is
+    harsher for all does not count. None where no template has two groups. (Phipson and Smyth
+    2010: the observed labelling counts as one permutation, so p is never 0.)
     """
-    values = np.asarray(scores, dtype=float)
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     strata = codes_of(templates)
     if not any(len(set(codes[strata == s].tolist())) > 1 for s in np.unique(strata)):
         return None
+    values = centred_within(scores, strata)
     observed = gap(values, codes, len(names))
     shares = np.eye(len(names))[codes] / np.bincount(codes)
     as_large = 0
@@ -106,6 +114,33 @@ def permutation_p(
         means = block @ shares
         as_large += int((np.ptp(means, axis=1) >= observed - ROUNDING).sum())
     return (as_large + 1) / (num_permutations + 1)
+
+
+def large_groups(groups: Sequence[str]) -> set[str]:
+    """Those of at least MIN_GROUP items: of smaller ones nothing is said."""
+    return {group for group, num in Counter(groups).items() if num >= MIN_GROUP}
+
+
+def large_groups_p(
+    scores: Sequence[float],
+    groups: Sequence[str],
+    templates: Sequence[str | None],
+    *,
+    rng: np.random.Generator,
+    num_permutations: int = NUM_PERMUTATIONS,
+) -> float | None:
+    """``permutation_p`` over the large groups; None where there are fewer than two."""
+    large = large_groups(groups)
+    if len(large) < 2:
+        return None
+    kept = [i for i, group in enumerate(groups) if group in large]
+    return permutation_p(
+        [scores[i] for i in kept],
+        [groups[i] for i in kept],
+        [templates[i] for i in kept],
+        rng=rng,
+        num_permutations=num_permutations,
+    )
 
 
 def error_rates(
@@ -180,15 +215,11 @@ def compare_groups(
     if not chosen:
         return {"by_group": {}, **_unsaid("no item has a group", ruler_gap)}
     table = by_group([harmful[i] for i in chosen], [scores[i] for i in chosen], names)
-    large = {name for name, row in table.items() if row["items"] >= MIN_GROUP}
+    large = large_groups(names)
     if len(large) < 2:
         reason = f"{TOO_FEW}: fewer than two groups of {MIN_GROUP} items"
         return {"by_group": table, **_unsaid(reason, ruler_gap)}
-    kept = [i for i, name in zip(chosen, names, strict=True) if name in large]
-    kept_scores = [scores[i] for i in kept]
-    p = permutation_p(
-        kept_scores, [str(groups[i]) for i in kept], [templates[i] for i in kept], rng=rng
-    )
+    p = large_groups_p([scores[i] for i in chosen], names, [templates[i] for i in chosen], rng=rng)
     means = [table[name]["mean_score"] for name in large]
     difference = max(means) - min(means)
     return {
