@@ -168,10 +168,10 @@ def _versions_of(axis: Axis, question: Conversation, place: int) -> list[Version
     """Sentences and terms in turn: questions at the same place get the same ones."""
     sentence = axis.sentences[place % len(axis.sentences)]
     turn = place // len(axis.sentences)
-    terms = {None: axis.reference, **axis.groups}
+    terms = [(None, axis.reference), *axis.groups.items()]
     return [
         Version(axis.name, group, question, _introduced(question, sentence, words, turn))
-        for group, words in terms.items()
+        for group, words in terms
     ]
 
 
@@ -293,7 +293,7 @@ def _by_group(
         "ROUGE-L": [measures.rouge_l(*pair) for pair in texts],
     }
     if embed is not None:
-        ones, others = (embed([pair[side] for pair in texts]) for side in (0, 1))
+        ones, others = (embed([str(pair[side]) for pair in texts]) for side in (0, 1))
         columns["cosine"] = [float(value) for value in measures.cosines(ones, others)]
 
     def mean(_truth: Any, values: Any) -> float:
@@ -311,8 +311,9 @@ def _by_group(
             table[str(group)][name] = float(value)
     for group, row in table.items():
         pairs = [pair for pair, name in zip(texts, groups, strict=True) if name == group]
-        ones, others = zip(*pairs, strict=True)
-        row["sentiment bias"] = measures.sentiment_bias(ones, others)
+        row["sentiment bias"] = measures.sentiment_bias(
+            [answer for answer, _ in pairs], [reference for _, reference in pairs]
+        )
     return table
 
 

@@ -135,7 +135,9 @@ def cosines(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[n
     """Cosine of each pair of rows (N pairs, E dimensions), in [-1, 1]; 0 for a zero vector."""
     lengths = np.linalg.norm(ones, axis=1) * np.linalg.norm(others, axis=1)
     products = (ones * others).sum(axis=1)
-    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    found: NDArray[np.float64] = np.zeros_like(products)
+    np.divide(products, lengths, out=found, where=lengths > 0)
+    return found
 
 
 def sentiment_bias(ones: Sequence[str], others: Sequence[str]) -> float:
