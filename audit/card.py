@@ -356,6 +356,7 @@ def text(raw: str) -> str:
 
 
 def code(raw: str) -> str:
-    """A code span that its own backticks cannot end, nor a line break or a table's bar."""
+    """A code span that its own backticks cannot end, nor a line break, a bar or a tag."""
     flat = "".join(c if c.isprintable() else " " for c in " ".join(raw.split()))
-    return "`" + flat.replace("`", "'").replace("|", "/") + "`"
+    flat = flat.replace("`", "'").replace("|", "/")
+    return "`" + flat.replace("<", "\\u003c").replace(">", "\\u003e") + "`"
