@@ -42,7 +42,9 @@ from registry.evidence import Item
 from registry.records import describe_unknown
 
 ARTICLE = re.compile(r"^(the|an?)\s+", re.IGNORECASE)
-LETTER = re.compile(r"^\W*(?:answer\s*(?:is|:)?\s*)?\(?([abc])(?:[).:,]|\s*$)", re.IGNORECASE)
+LETTER = re.compile(
+    r"^\W*(?:(?:the )?answer(?: is|:)?\s*)?\(?([abc])(?:[).:,]|\s*$)", re.IGNORECASE
+)
 TOO_LONG = "context and question fill the model's context"
 TIE = "the likeliest answers are equally likely"
 NONE_NAMED = "the answer names none of the three"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -154,7 +155,8 @@ def biased_answers(examples: Sequence[Example]) -> list[int | None]:
 
 
 def _biased(example: Example, second: str | None) -> int | None:
-    people = [index for index in range(3) if index != example.unknown]
+    unknown = example.unknown
+    people = [index for index in range(3) if index != unknown]
     groups = {_normal(group) for group in example.additional_metadata.stereotyped_groups}
     crossed = "_x_" in example.category
     targets = []
@@ -196,6 +198,7 @@ def _attributes(example: Example, index: int) -> frozenset[str]:
     return frozenset({_normal(info)})
 
 
+@cache
 def _normal(group: str) -> str:
     bare = "".join(group.lower().split())
     return SAME_GROUP.get(bare, bare)

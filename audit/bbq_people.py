@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -74,8 +75,15 @@ class Vocabulary:
         narrowed = [row for row in rows if row[1] == subcategory]
         return {word: info for _, _, word, info in narrowed or rows}
 
-    def named(self, kind: str) -> list[Name]:
-        return [Name(n, g, e) for n, k, g, e in self.names if k == kind]
+    def named(self, kind: str) -> Sequence[Name]:
+        return self._by_kind.get(kind, ())
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, Sequence[Name]]:
+        found: dict[str, list[Name]] = {}
+        for name, kind, gender, ethnicity in self.names:
+            found.setdefault(kind, []).append(Name(name, gender, ethnicity))
+        return found
 
 
 @dataclass(frozen=True)
