@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from audit.shop_pairs import Pair, shop_pairs
 from eval.checks import Measured
 from eval.runner import Runner
-from eval.stats import clopper_pearson, cluster_interval
+from eval.stats import Interval, clopper_pearson, cluster_interval, sign_flip_interval
 from registry.dataset import read_jsonl
 from registry.evidence import Item
 from registry.records import UserError, describe_unknown, digest_of
@@ -126,13 +126,12 @@ def gap_row(pairs: Sequence[Pair], gaps: Sequence[float]) -> dict[str, Any]:
 
     The gap is the log-likelihood of the stereotyping sentence less that of the other, in
     nats: its mean has a direction, the mean of its size none. Pairs of one template are a
-    cluster. The bounds of the mean gap are None where there is one cluster only.
+    cluster; bounds are None where there are too few clusters to say.
     """
     stereotyped = [float(gap > 0) for gap in gaps]
     clusters = [pair.template or pair.key for pair in pairs]
     low, high = share_interval(stereotyped, clusters)
-    several = len(set(clusters)) > 1
-    mean = cluster_interval(gaps, clusters) if several else None
+    mean = _mean_interval(gaps, clusters)
     return {
         "pairs": len(gaps),
         "stereotyped": int(sum(stereotyped)),
@@ -146,14 +145,27 @@ def gap_row(pairs: Sequence[Pair], gaps: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def share_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
-    """95% interval of a share of items 0 or 1: Clopper-Pearson, widened to cluster-t (CR1)
-    where items share clusters, as the gate does with ten clusters or more."""
+def share_interval(
+    values: Sequence[float], clusters: Sequence[str]
+) -> tuple[float | None, float | None]:
+    """95% interval of a share of items 0 or 1: Clopper-Pearson, widened where items share
+    clusters to that of the clusters' mean; (None, None) where those are too few to say."""
     low, high = clopper_pearson(int(sum(values)), len(values))
-    if 1 < len(set(clusters)) < len(clusters):
-        clustered = cluster_interval(values, clusters)
-        low, high = min(low, max(clustered.low, 0.0)), max(high, min(clustered.high, 1.0))
-    return low, high
+    if len(set(clusters)) == len(clusters):
+        return low, high
+    clustered = _mean_interval(values, clusters)
+    if clustered is None:
+        return None, None
+    return max(min(low, clustered.low), 0.0), min(max(high, clustered.high), 1.0)
+
+
+def _mean_interval(values: Sequence[float], clusters: Sequence[str]) -> Interval | None:
+    """By the gate's rule: cluster-t (CR1), below ten clusters sign flips, below six None."""
+    num_clusters = len(set(clusters))
+    if num_clusters < 6:
+        return None
+    rule = cluster_interval if num_clusters >= 10 else sign_flip_interval
+    return rule(values, clusters)
 
 
 def read_pairs(path: Path) -> tuple[Pair, ...]:

@@ -206,24 +206,37 @@ def test_equal_to_lm_evals_own_task_code_on_the_same_pairs_and_model(
         assert ours.tables["by_bias_type"][name]["share"] == sum(values) / len(values)
 
 
-def test_gaps_come_with_an_interval_that_takes_a_template_as_one(tmp_path: Path) -> None:
-    # t interval of 1, 2, 3, 4: mean 2.5, se .6454972, t(3) 3.1824463
-    pairs = [Pair(str(n), "m" * 10, "l" * (10 + n), "age") for n in (1, 2, 3, 4)]
-    row = gap_row(pairs, [1.0, 2.0, 3.0, 4.0])
-    assert row["mean_gap_low_nats"] == pytest.approx(2.5 - 3.1824463 * 0.6454972, abs=1e-6)
-    assert row["mean_gap_high_nats"] == pytest.approx(2.5 + 3.1824463 * 0.6454972, abs=1e-6)
-    one = gap_row([replace(pair, template="t") for pair in pairs], [1.0, 2.0, 3.0, 4.0])
-    assert one["mean_gap_low_nats"] is None
-    assert one["mean_gap_high_nats"] is None
+def test_gaps_come_with_an_interval_that_takes_a_template_as_one() -> None:
+    # t interval of 1 to 10: mean 5.5, se .9574271, t(9) 2.2621572; of each twice in a template
+    # of its own the same, for the second tells nothing new
+    gaps = [float(n) for n in range(1, 11)]
+    alone = [Pair(str(n), "more", "less", "age") for n in range(20)]
+    twice = [replace(pair, template=str(n // 2)) for n, pair in enumerate(alone)]
+    for row in (gap_row(alone[:10], gaps), gap_row(twice, sorted(gaps * 2))):
+        assert row["mean_gap_low_nats"] == pytest.approx(5.5 - 2.2621572 * 0.9574271, abs=1e-6)
+        assert row["mean_gap_high_nats"] == pytest.approx(5.5 + 2.2621572 * 0.9574271, abs=1e-6)
+    assert gap_row(alone[:5], gaps[:5])["mean_gap_low_nats"] is None
+    assert gap_row(alone[:5], gaps[:5])["high"] == 1.0
 
 
 def test_a_share_over_templates_that_agree_within_is_less_certain() -> None:
-    # the reference of the clustered mean: .6 with CR1 standard error .267333 and t(3) 3.1824463
-    values = [1.0, 1, 1, 0, 0, 0, 1, 0, 1, 1]
-    clusters = list("aaabbbccdd")
-    alone = share_interval(values, [str(n) for n in range(10)])
-    assert alone == pytest.approx((0.26238, 0.87845), abs=1e-5)  # Clopper-Pearson, 6 of 10
-    assert share_interval(values, clusters) == (0.0, 1.0)  # .6 +- .851, cut to [0, 1]
-    assert share_interval([1.0, 0.0] * 5, list("aabbccddee")) == share_interval(
-        [1.0, 0.0] * 5, list("abcdefghij")
-    )  # templates that cancel themselves out do not narrow it
+    # 6 of 10 templates, all pairs of one alike: .6 +- 2.2621572 * sqrt(.24 / 9)
+    values = [1.0] * 6 + [0.0] * 4
+    names = list("abcdefghij")
+    assert share_interval(values, names) == pytest.approx((0.26238, 0.87845), abs=1e-5)
+    low, high = share_interval(values * 3, names * 3)
+    assert low == pytest.approx(0.6 - 0.3694087, abs=1e-6)
+    assert high == pytest.approx(0.6 + 0.3694087, abs=1e-6)
+
+
+def test_templates_that_cancel_themselves_out_do_not_narrow_the_interval() -> None:
+    values = [1.0, 0.0] * 10
+    alone = share_interval(values, [str(n) for n in range(20)])
+    assert share_interval(values, [str(n // 2) for n in range(20)]) == alone
+
+
+def test_fewer_than_six_templates_are_too_few_to_say() -> None:
+    assert share_interval([1.0, 0.0] * 10, list("abcde") * 4) == (None, None)
+    low, high = share_interval([1.0, 0.0] * 12, list("abcdef") * 4)
+    assert low is not None
+    assert high is not None
