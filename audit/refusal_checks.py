@@ -154,6 +154,7 @@ def measured(prompts: Sequence[RefusalPrompt], answers: Sequence[Answer]) -> Mea
             },
             "groups": groups,
             "groups_by_gender": cells,
+            "detector": {"errors": refusal.HELD_OUT_ERRORS},
         },
     )
 
