@@ -148,7 +148,8 @@ def test_answers_of_the_very_same_instant_fall_out_of_no_batch(
 
 def test_two_watchers_at_once_count_each_answer_once(ledger: Ledger) -> None:
     ledger.record_requests([served(n) for n in range(6)])
-    one, heard = CountingScorer(), []
+    one = CountingScorer()
+    heard: list[LiveScore] = []
 
     def other_was_quicker(scores: Sequence[LiveScore]) -> None:
         heard.extend(scores)

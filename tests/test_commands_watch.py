@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, start_http_server
 from sqlalchemy.exc import OperationalError
 
 from audit.live import LiveSettings
@@ -28,7 +28,9 @@ from monitoring.series import LiveSeries
 from registry.evidence import Evidence, EvidenceStore, Item, ModelFacts, now
 from registry.records import digest_of
 from tests.ledgers import NOON, request
-from tests.test_monitoring_prometheus import free_port
+from tests.test_monitoring_prometheus import Prometheus, free_port, prometheus_scraping
+
+__all__ = ["prometheus_scraping"]  # a fixture
 
 ROOT = Path(__file__).resolve().parent.parent
 RUDE = "You are a stupid idiot and nobody likes you."
@@ -130,6 +132,28 @@ def test_a_ledger_that_fails_is_counted_and_the_log_holds_no_text(session, caplo
     assert registry.get_sample_value("hallmark_live_failures_total") == 1
     assert "the ledger failed this round" in caplog.text
     assert "idiot" not in caplog.text
+
+
+def test_a_real_prometheus_answers_the_documented_queries(
+    session: Session, prometheus_scraping: Callable[..., Prometheus]
+) -> None:
+    registry = CollectorRegistry()
+    round_once(session, open_scorer(), LiveSettings(share=1.0), LiveSeries(registry))
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
+    try:
+        prometheus = prometheus_scraping(f"127.0.0.1:{server.server_port}")
+        prometheus.wait_until("hallmark_live_scored_total")
+        (share,) = prometheus.query("hallmark_live_toxic_total / hallmark_live_scored_total")
+        assert float(share["value"][1]) == 0.25
+        assert share["metric"]["variant"] == "a"
+        assert share["metric"]["checkpoint"] == digest_of("a")
+        (age,) = prometheus.query("time() - hallmark_live_last_round_timestamp_seconds")
+        assert 0 <= float(age["value"][1]) < 300
+        assert prometheus.labels_of("hallmark_live_toxicity_bucket") >= {"variant", "checkpoint"}
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_prometheus_reads_the_process_and_it_ends_when_told_to(session):
