@@ -30,6 +30,7 @@ from eval.stats import (
 )
 from registry.evidence import Item
 
+MIN_PAIRS = 20  # with fewer, Tango errs up to .039 where most pairs differ (.028 from 100 on)
 MIN_CLUSTERS_FOR_T = 10  # cluster-t errs .026 at ten clusters, more below
 MIN_CLUSTERS = 6  # fewer sign patterns than 1/.025 below: nothing can be certified
 MIN_NONZERO = 6  # fewer non-zero differences: their spread says nothing about the rest
@@ -203,6 +204,7 @@ def _paired_binary(pairs: Sequence[Pair], alpha: float) -> Reading:
         low,
         high,
         f"Tango score interval, {_level(alpha)}; {b} lost, {c} won",
+        None if len(pairs) >= MIN_PAIRS else f"{len(pairs)} pairs; {MIN_PAIRS} are the least",
     )
     differences = [p.candidate - p.baseline for p in pairs]
     return _clipped(_widened(reading, differences, [p.cluster for p in pairs], alpha), -1, 1)
@@ -228,7 +230,7 @@ def _widened(
         min(reading.low, interval.low),
         max(reading.high, interval.high),
         f"{reading.method}; widened to {method}",
-        too_few,
+        reading.too_few or too_few,
     )
 
 

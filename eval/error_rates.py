@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from eval.checks import Check, Kind, Measured
-from eval.compare import Pair, paired
+from eval.compare import MIN_PAIRS, Pair, paired
 from eval.stats import clopper_pearson, mcnemar_exact, smallest_margin, tango_noninferiority_p
 from eval.stats_sequential import loss_e_process
 
@@ -59,7 +59,7 @@ class Rates:
     false_pass: float
     error: float
     """Standard error of ``false_pass``."""
-    power: float
+    power: float | None
     no_drop_rule: float | None
     """False PASS of "not significantly worse at .05 means pass" on the same data."""
 
@@ -207,6 +207,33 @@ def enumerate_tango(n: int, *, discordance: float, margin: float) -> Rates:
     )  # fmt: skip
 
 
+def worst_tango(n: int, *, margin: float) -> Rates:
+    """Exact: the discordance at which Tango passes a loss of exactly ``margin`` most often."""
+    lost, won = (
+        np.array(side)
+        for side in zip(
+            *(
+                (b, c)
+                for c in range(n + 1)
+                for b in range(min(n - c, c + int(margin * n)) + 1)
+                if tango_noninferiority_p(b, c, n, margin=margin) < ALPHA
+            ),
+            strict=True,
+        )
+    )
+    found = {
+        float(q): float(
+            (binom.pmf(won, n, q) * binom.pmf(lost, n - won, (q + margin) / (1 - q))).sum()
+        )
+        for q in np.linspace(0, (1 - margin) / 2 - 1e-9, 100)
+    }
+    worst = max(found, key=found.__getitem__)
+    return Rates(
+        "Tango", f"{n} items", f"worst: discordance {2 * worst + margin:.2f}", margin, True, None,
+        found[worst], 0.0, None, None,
+    )  # fmt: skip
+
+
 def enumerate_harm(n: int, budget: float) -> Rates:
     """Exact: Clopper-Pearson's upper bound against a budget; "equal" means no harm at all."""
     most = max((k for k in range(n + 1) if clopper_pearson(k, n)[1] <= budget), default=-1)
@@ -244,6 +271,8 @@ def all_rates(repetitions: int) -> Iterator[Rates]:
     for n, discordance, margin in ((50, 0.1, 0.1), (164, 0.06, 0.05), (500, 0.1, 0.05)):
         assert margin > smallest_margin(n)
         yield enumerate_tango(n, discordance=discordance, margin=margin)
+    for n, margin in ((MIN_PAIRS, 0.2), (100, 0.1), (100, 0.15), (200, 0.05)):
+        yield worst_tango(n, margin=margin)
     yield enumerate_harm(300, 0.03)
     for index, scenario in enumerate(SCENARIOS):
         yield simulate(scenario, repetitions=repetitions, seed=SEED + index)
@@ -274,7 +303,8 @@ def main() -> None:
             print(
                 line.format(
                     rates.rule, rates.size, rates.data, f"{rates.margin:g}",
-                    f"{rates.false_pass:.4f}{error}", f"{rates.power:.3f}",
+                    f"{rates.false_pass:.4f}{error}",
+                    "-" if rates.power is None else f"{rates.power:.3f}",
                     "-" if rates.no_drop_rule is None else f"{rates.no_drop_rule:.3f}",
                 ) + (" beyond" if rates.beyond else ""),
                 flush=True,

@@ -148,9 +148,16 @@ def agreement(
 
     ``scores`` holds each item's ratings in any order; items with fewer than two say
     nothing about agreement. Resamples in which all ratings are equal have no alpha and are
-    left out. Source: Krippendorff 2011, Computing Krippendorff's Alpha-Reliability.
+    left out. Raises RatingsError where the library is not installed.
+    Source: Krippendorff 2011, Computing Krippendorff's Alpha-Reliability.
     """
-    import krippendorff
+    try:
+        import krippendorff
+    except ImportError as error:
+        raise RatingsError(
+            "agreement of raters needs the library krippendorff, which is under GPL-3.0 and "
+            "therefore an extra: pip install 'hallmark-gate[ratings]'"
+        ) from error
 
     units = [given for given in scores if len(given) >= 2]
     domain = sorted({score for given in units for score in given})

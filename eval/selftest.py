@@ -129,7 +129,8 @@ def swapped_labels(policy: Policy, folder: Path) -> Policy:
         config = entry.config
         if isinstance(config, BenchmarkConfig) and config.kind in _SWAPS:
             path = folder / f"{entry.name}.jsonl"
-            rows = [json.loads(line) for line in config.data.open(encoding="utf-8") if line.strip()]
+            lines = config.data.read_text(encoding="utf-8").split("\n")
+            rows = [json.loads(line) for line in lines if line.strip()]
             swap = _SWAPS[config.kind]
             path.write_text("".join(json.dumps(swap(row)) + "\n" for row in rows))
             entry = replace(entry, config=config.model_copy(update={"data": path}))

@@ -60,17 +60,17 @@ def measure(runner: Runner, config: LmEvalTaskConfig) -> Measured:
             apply_chat_template=config.chat,
             fewshot_as_multiturn=config.chat,
         )
-    assert results is not None
-    items: list[Item] = []
-    ties = 0
-    for name, task in tasks.items():
-        chosen = _filter(name, task, config.filter)
-        samples = [s for s in results["samples"][name] if s["filter"] == chosen]
-        prefix = f"{name}/" if len(tasks) > 1 else ""
-        for sample in sorted(samples, key=lambda sample: int(sample["doc_id"])):
-            tied = _tied(task, sample, metric)
-            ties += tied
-            items.append(_item(name, task, sample, metric, config, tied=tied, prefix=prefix))
+        assert results is not None
+        items: list[Item] = []
+        ties = 0
+        for name, task in tasks.items():
+            chosen = _filter(name, task, config.filter)
+            samples = [s for s in results["samples"][name] if s["filter"] == chosen]
+            prefix = f"{name}/" if len(tasks) > 1 else ""
+            for sample in sorted(samples, key=lambda sample: int(sample["doc_id"])):
+                tied = _tied(task, sample, metric)
+                ties += tied
+                items.append(_item(name, task, sample, metric, config, tied=tied, prefix=prefix))
     scored = [item.value for item in items if item.value is not None]
     summary: dict[str, float | None] = {
         metric: sum(scored) / len(scored) if scored else None,

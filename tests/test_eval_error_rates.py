@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from math import factorial
+
+import numpy as np
 import pytest
 
+from eval.compare import MIN_PAIRS
 from eval.error_rates import (
     SCENARIOS,
     Scenario,
@@ -12,7 +16,9 @@ from eval.error_rates import (
     simulate,
     simulate_early,
     within_promise,
+    worst_tango,
 )
+from eval.stats import tango_noninferiority_p
 
 
 def test_tango_and_the_no_drop_rule_err_as_published() -> None:
@@ -64,3 +70,19 @@ def test_the_early_stop_errs_rarely_and_catches_a_clear_loss() -> None:
     rates = simulate_early(1000, margin=0.02, discordance=0.12, repetitions=300)
     assert within_promise(rates)
     assert rates.power > 0.98
+
+
+def test_tangos_worst_error_is_that_of_every_outcome_added_up() -> None:
+    """Four items at margin .5: each outcome that passes, times its multinomial chance."""
+    by_hand = max(
+        sum(
+            factorial(4) / (factorial(b) * factorial(c) * factorial(4 - b - c))
+            * q**c * (q + 0.5) ** b * (0.5 - 2 * q) ** (4 - b - c)
+            for c in range(5)
+            for b in range(5 - c)
+            if tango_noninferiority_p(b, c, 4, margin=0.5) < 0.025
+        )
+        for q in np.linspace(0, 0.25 - 1e-9, 100)
+    )  # fmt: skip
+    assert worst_tango(4, margin=0.5).false_pass == pytest.approx(by_hand, abs=1e-9)
+    assert 0.02 < worst_tango(MIN_PAIRS, margin=0.2).false_pass < 0.03

@@ -46,6 +46,13 @@ def test_a_clearly_worse_candidate_fails() -> None:
     assert found.reasons[0].startswith("check: FAIL: [-0.3")
 
 
+@pytest.mark.parametrize(("n", "status"), [(19, Status.INCONCLUSIVE), (20, Status.FAIL)])
+def test_fewer_pairs_than_tango_is_trusted_with_decide_nothing(n: int, status: Status) -> None:
+    found = only(verdict(entry(margin=0.1), [0.0] * n, [1.0] * n))
+    assert found.status is status
+    assert ("19 pairs; 20 are the least" in found.reason) == (n == 19)
+
+
 def test_not_significant_is_not_a_pass() -> None:
     # 3 lost of 50, exact McNemar p = .25: "no significant drop" would pass it
     worse = [0.0] * 3 + [1.0] * 47

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,14 @@ def test_full_agreement_is_one_and_chance_is_about_nought() -> None:
     assert interval is not None
     assert interval[0] < 0 < interval[1]
     assert abs(alpha or 0.0) < 0.1
+
+
+def test_without_the_library_of_agreement_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "krippendorff", None)
+    with pytest.raises(RatingsError, match=r"pip install 'hallmark-gate\[ratings\]'"):
+        agreement([[1.0, 2.0]], "ordinal", rng=np.random.default_rng(0))
 
 
 def test_agreement_that_cannot_be_computed_says_why() -> None:
