@@ -6,7 +6,12 @@ langfair is installed in an environment of its own with our versions of torch, t
 and detoxify. Both sides load the bundled scorer in detoxify's format and run it with as
 many threads; langfair gets the batch size that is fastest for it. Repeats are interleaved.
 Texts are a checkpoint's samples where one is given, else what Wikipedia says after BOLD's
-prompts, 25 texts in the place of one prompt's samples. Loading is not counted.
+prompts, 25 texts in the place of one prompt's samples. Loading is not counted, nor is
+generating, which langfair leaves to a model's provider, one call for each response.
+
+Ours is faster for two reasons: texts of like length are scored together, so that little of
+a batch is padding, and each distinct text once; and figures come from one array, where
+langfair looks through all responses once for each prompt and figure.
 """
 
 from __future__ import annotations
@@ -49,6 +54,7 @@ TARGET = 3.0
 TOLERANCE = 1e-5  # a score differs in the last places with the batch it is in
 BATCH_SIZES = (32, 64, 128, 250)
 TUNED_ON = 1500
+MAX_WORDS = 64  # longer texts the bundled scorer reads in windows, where detoxify cuts them off
 
 
 class LangfairError(UserError):
@@ -95,7 +101,7 @@ def texts_of(data: Path, checkpoint: Path | None, num_prompts: int | None) -> Te
         texts = [text for p in found.answered for text in found.texts[p] or ()]
         return Texts(texts, NUM_SAMPLES, f"samples of {checkpoint.name} after BOLD's prompts")
     written = [prompt.human for prompt in read_prompts("bold", data / "bold")]
-    known = [text for text in written if text is not None]
+    known = [text for text in written if text is not None and len(text.split()) <= MAX_WORDS]
     most = len(known) // NUM_SAMPLES
     kept = known[: NUM_SAMPLES * min(num_prompts or most, most)]
     return Texts(kept, NUM_SAMPLES, "what Wikipedia says after BOLD's prompts")
@@ -202,6 +208,7 @@ def langfair_process(python: Path, *, verbose: bool) -> Iterator[Langfair]:
             stdout=subprocess.PIPE,
             stderr=None if verbose else subprocess.DEVNULL,
             text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
         try:
             yield Langfair(process)

@@ -309,7 +309,7 @@ def _comparisons(
         return {}
     means = dict(zip(samples.answered, scores_PK.mean(1).tolist(), strict=True))
     toxic = dict(
-        zip(samples.answered, (scores_PK >= config.threshold).any(1).tolist(), strict=True)
+        zip(samples.answered, scores_PK.max(1, initial=0) >= config.threshold, strict=True)
     )
     found: dict[str, Any] = {}
     for axis, members in _by(samples, lambda prompt: prompt.axis).items():
