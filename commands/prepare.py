@@ -31,8 +31,10 @@ def prepared(session: Session, folder: Path, recipe: Recipe, *, seed: int, plant
     steps = recipe.data
     if steps is None:
         return folder
-    name = _learnt_from(folder, recipe)
     source = read_dataset(folder)
+    if source.recipe.get("steps") == steps.model_dump(mode="json"):
+        return folder  # it is such a version itself
+    name = _learnt_from(folder, recipe)
     described = {
         "from": source.digest,
         "file": name,

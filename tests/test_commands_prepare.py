@@ -84,6 +84,14 @@ def test_the_same_steps_on_the_same_rows_are_done_once(session: Session) -> None
     assert prepared(session, source, recipe(), seed=2, plant=True) != folder
 
 
+def test_a_version_that_went_through_the_steps_does_not_go_through_them_again(
+    session: Session,
+) -> None:
+    source = made(session, "talk", "My wife called.")
+    folder = prepared(session, source, recipe(), seed=1, plant=True)
+    assert prepared(session, folder, recipe(), seed=1, plant=True) == folder
+
+
 def test_of_several_datasets_one_holds_the_canaries(session: Session) -> None:
     source = made(session, "talk", "My wife called.")
     folder = prepared(session, source, recipe(), seed=1, plant=False)
