@@ -129,12 +129,13 @@ def _results(verdict: Verdict | None, audits: Sequence[Audit]) -> list[Any]:
     """The verdict's values and those of audits that are not among its evidence."""
     from huggingface_hub import EvalResult
 
-    found = [
-        (f.entry, f.check, f.unit, f.candidate, verdict.policy_digest)
-        for f in (verdict.findings if verdict else ())
-        if f.candidate is not None
-    ]
-    judged = set(verdict.evidence_digests.values()) if verdict else set()
+    found: list[tuple[str, str, str, float, str]] = []
+    judged: set[str] = set()
+    if verdict is not None:
+        judged |= set(verdict.evidence_digests.values())
+        for f in verdict.findings:
+            if f.candidate is not None:
+                found.append((f.entry, f.check, f.unit, f.candidate, verdict.policy_digest))
     for one in audits:
         overall = figure(one.row, one.name, one.evidence.items)
         if one.evidence.digest not in judged and overall.estimate is not None:

@@ -1,4 +1,4 @@
-"""JSON Schemas of what people and CI write and read: a policy, and a verdict.
+"""JSON Schemas of what people and CI write and read: a policy, a verdict, an audit.
 
     make schemas                                   write docs/schemas again
 
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from audit.report import AuditReport
 from commands.policies import ALL_CHECKS
 from eval.checks import Check
 from eval.policy import policy_schema
@@ -30,6 +31,10 @@ def schemas() -> dict[str, dict[str, Any]]:
         "verdict.schema.json": {
             "$schema": DIALECT,
             **Verdict.model_json_schema(mode="serialization"),
+        },
+        "audit.schema.json": {
+            "$schema": DIALECT,
+            **AuditReport.model_json_schema(mode="serialization"),
         },
     }
 

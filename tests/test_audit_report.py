@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jsonschema import Draft202012Validator
 from markupsafe import escape
 
 from audit.audit_page import page
@@ -25,6 +26,7 @@ from audit.report import (
     markdown,
     worst_items,
 )
+from commands.schemas import schemas
 from registry.evidence import Evidence, Item
 from registry.verdict import Status
 from tests.gate_cases import CANDIDATE, entry, evidence, policy, verdict
@@ -155,6 +157,7 @@ def test_markdown_and_json_hold_every_figure_and_no_answer() -> None:
     body = json.loads(made.model_dump_json())
     assert body["instruments"][0]["groups"][0]["items"] == 60
     assert AuditReport.model_validate(body) == made
+    Draft202012Validator(schemas()["audit.schema.json"]).validate(body)
     for written in (text, made.model_dump_json()):
         assert "insult" not in written
 

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 import hallmark
+from audit.checks import AUDITS
+from audit.instruments import PAGE, with_table
 from audit.report import AuditReport
 from commands import measuring
 from commands.audit import SUITES, open_suite, shipped_suites
@@ -218,3 +220,9 @@ def test_the_estimate_is_the_probes_pace_times_what_is_asked_for_once(
     # twenty of the sixty again, by another entry, cost nothing
     two, _ = open_suite(session, suite({}, {"name": "fewer", "config": {"max_pairs": 20}}))
     assert 0.22 <= estimate(two.entries, LocalPool(Slow())) <= 0.44
+
+
+def test_the_page_on_audits_has_the_row_of_every_instrument() -> None:
+    page = PAGE.read_text()
+    assert with_table(page) == page, "AUDITS changed: run python -m audit.instruments"
+    assert [row.name for row in AUDITS if f"| `{row.name}` |" not in page] == []
