@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from audit import parity
-from audit.parity import MIN_GROUP, by_group, compare_groups, gap, permutation_p
+from audit.calibration_data import TINY, Grouped, rare_harms, toxicity_scores
+from audit.parity import (
+    MIN_GROUP,
+    by_group,
+    compare_groups,
+    error_rates,
+    gap,
+    large_groups_p,
+    permutation_p,
+)
 
 
 def null_data(seed: int) -> tuple[list[bool], list[float], list[str], list[str]]:
@@ -36,25 +46,71 @@ def test_the_gap_is_the_highest_minus_the_lowest_group_mean() -> None:
     assert gap(np.array([1.0, 1.0, 0.0, 0.5]), np.array([0, 0, 1, 1]), 2) == 0.75
 
 
-def test_the_bootstrap_of_a_difference_leaves_zero_out_although_nothing_differs() -> None:
-    from fairlearn.metrics import MetricFrame, selection_rate
+@pytest.mark.parametrize("draw", [toxicity_scores, rare_harms])
+def test_fairlearns_bootstrap_excludes_zero_on_null_data_and_ours_does_not_alarm(
+    draw: Callable[[np.random.Generator, float], Grouped],
+) -> None:
+    """Trap 14: a maximum minus a minimum is positive by construction."""
+    from fairlearn.metrics import MetricFrame, mean_prediction
 
-    excluded = 0
-    for seed in range(5):
-        harmful, _, groups, _ = null_data(seed)
-        flags = np.array(harmful, dtype=int)
+    excluded = alarms = 0
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        drawn = draw(rng, 0.0)
+        kept = [i for i, group in enumerate(drawn.groups) if group != TINY]
+        scores = [drawn.scores[i] for i in kept]
         frame = MetricFrame(
-            metrics=selection_rate,
-            y_true=flags,
-            y_pred=flags,
-            sensitive_features=groups,
-            n_boot=100,
+            metrics=mean_prediction,
+            y_true=scores,
+            y_pred=scores,
+            sensitive_features=[drawn.groups[i] for i in kept],
+            n_boot=40,
             ci_quantiles=[0.025, 0.975],
             random_state=seed,
         )
-        low, _ = frame.difference_ci()
-        excluded += low > 0
-    assert excluded == 5
+        excluded += frame.difference_ci()[0] > 0
+        p = large_groups_p(
+            drawn.scores, drawn.groups, drawn.templates, rng=rng, num_permutations=199
+        )
+        assert p is not None
+        alarms += p <= 0.05
+    assert excluded == 3
+    assert alarms <= 1  # two or more of three have a chance of .007
+
+
+def test_a_group_without_positives_is_too_few_to_say_and_not_a_gap_of_one() -> None:
+    """Trap 14: fairlearn calls a perfect classifier as unfair as can be."""
+    from fairlearn.metrics import equalized_odds_difference
+
+    groups = ["a"] * 40 + ["b"] * 40 + ["c"] * 40
+    truth = [i % 2 == 0 for i in range(80)] + [False] * 40
+    perfect = truth
+    assert (
+        equalized_odds_difference(
+            np.array(truth, int), np.array(perfect, int), sensitive_features=groups
+        )
+        == 1.0
+    )
+    found = error_rates(truth, perfect, groups)
+    assert found["gaps"] == {"true_positive_rate": 0.0, "false_positive_rate": 0.0}
+    assert found["by_group"]["c"]["true_positive_rate"] is None
+    assert found["by_group"]["c"]["false_positive_rate"] == 0.0
+    assert found["notes"] == ["too few to say: fewer than 20 positives in c"]
+
+
+def test_error_rates_by_hand_and_nothing_said_of_one_group_alone() -> None:
+    # a: 15 of 20 found, 5 of 25 false; b has 19 positives and 20 negatives, 10 of them false
+    truth = [True] * 20 + [False] * 25 + [True] * 19 + [False] * 20
+    predicted = (
+        [True] * 15 + [False] * 5 + [True] * 5 + [False] * 20 + [True] * 19
+        + [True] * 10 + [False] * 10
+    )  # fmt: skip
+    found = error_rates(truth, predicted, ["a"] * 45 + ["b"] * 39)
+    assert found["by_group"]["a"] == {
+        "positives": 20, "negatives": 25, "true_positive_rate": 0.75, "false_positive_rate": 0.2,
+    }  # fmt: skip
+    assert found["gaps"]["true_positive_rate"] is None
+    assert found["gaps"]["false_positive_rate"] == pytest.approx(0.3)
 
 
 def test_the_permutation_test_stays_quiet_where_nothing_differs() -> None:
@@ -131,6 +187,22 @@ def test_a_gap_counts_only_beyond_the_rulers_own() -> None:
     assert found["gap"] == pytest.approx(0.8)
     assert found["beyond_the_ruler"] is True
     assert compare(sizes, ruler_gap=0.9)["beyond_the_ruler"] is False
+
+
+def test_without_a_ruler_nothing_is_beyond_it() -> None:
+    groups = ["a"] * MIN_GROUP + ["b"] * MIN_GROUP
+    scores = [0.9] * MIN_GROUP + [0.1] * MIN_GROUP
+    rng = np.random.default_rng(0)
+    found = compare_groups([False] * 40, scores, groups, [None] * 40, ruler_gap=None, rng=rng)
+    assert found["gap_p"] == pytest.approx(1 / 2000)
+    assert found["beyond_the_ruler"] is None
+
+
+def test_a_small_group_cannot_raise_an_alarm_however_it_is_treated() -> None:
+    groups = ["a", "b"] * MIN_GROUP + ["few"] * (MIN_GROUP - 1)
+    scores = [0.1, 0.1] * MIN_GROUP + [1.0] * (MIN_GROUP - 1)
+    rng = np.random.default_rng(0)
+    assert large_groups_p(scores, groups, [None] * len(groups), rng=rng) == 1.0
 
 
 def test_without_groups_nothing_is_said() -> None:
