@@ -1,5 +1,5 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
-.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors bench-audit schemas setup lock clean
+.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors bench-audit bench-audit-errors schemas setup lock clean
 BIN := .venv/bin
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
@@ -30,6 +30,9 @@ bench-gate: setup    ## beside lm-eval's hf model: make bench-gate DATA=... CHEC
 
 bench-gate-errors: setup  ## false-PASS and power of the gate's rules, simulated
 	@$(BIN)/python -m eval.error_rates
+
+bench-audit-errors: setup  ## false alarms and detection of the audits' rules, simulated
+	@$(BIN)/python -m audit.calibration
 
 bench-audit: setup $(if $(wildcard .hallmark-demo/ledger.db),,demo)  ## times of the audit's suites on the demo's champion, and langfair's
 	@$(BIN)/python -m audit.bench --home .hallmark-demo --data $(DATA)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +16,11 @@ from audit.calibration import (
     allowed,
     bootstrap_excludes_zero,
     calibrate,
+    main,
     table,
 )
 from audit.parity import MIN_GROUP
 
-ROOT = Path(__file__).resolve().parent.parent
 KEPT = [rule for rule in RULES if not rule.beyond]
 
 
@@ -38,7 +36,7 @@ def test_seventy_of_a_thousand_are_allowed() -> None:
 
 @pytest.mark.parametrize("rule", KEPT, ids=named)
 def test_a_rule_keeps_quiet_on_null_data_and_detects_its_effect(rule: Rule) -> None:
-    outcome = calibrate(rule, seed=1, num_null=40, num_effect=25, num_instead=0)
+    outcome = calibrate(rule, seed=1, num_null=30, num_effect=25, num_instead=0)
     print(table([outcome]))
     assert outcome.calibrated
 
@@ -57,7 +55,7 @@ def test_a_rule_that_rests_on_the_bootstrap_of_a_maximum_minus_a_minimum_is_caug
 def test_a_rule_without_its_correction_is_caught(rule: Rule) -> None:
     """Cells and contrasts without Holm, changes with items as if they were independent."""
     broken = dataclasses.replace(rule, alarm=rule.instead)
-    outcome = calibrate(broken, seed=1, num_null=100, num_effect=0, num_instead=0)
+    outcome = calibrate(broken, seed=1, num_null=50, num_effect=0, num_instead=0)
     assert outcome.false_alarms > outcome.allowed
 
 
@@ -98,16 +96,22 @@ def test_the_effect_is_what_the_draw_adds() -> None:
         assert np.mean(changes) == pytest.approx(effect, abs=0.01)
 
 
-def test_the_command_prints_json_and_progress_and_repeats_by_its_seed() -> None:
-    command = [
-        sys.executable, "-m", "audit.calibration", "--json", "--num-null", "2", "--num-effect", "1",
-    ]  # fmt: skip
-    ran = [
-        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        for _ in range(2)
-    ]
-    first, second = (json.loads(one.stdout)["rules"] for one in ran)
+def test_the_command_prints_json_and_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["calibration", "--json", "--num-null", "2", "--num-effect", "1"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as left:
+        main()
+    printed = capsys.readouterr()
+    rows = json.loads(printed.out)["rules"]
+    assert [row["data"] for row in rows] == [rule.data for rule in RULES]
+    assert "s left" in printed.err
+    assert left.value.code == int(not all(row["calibrated"] for row in rows))
+
+
+def test_a_calibration_repeats_by_its_seed() -> None:
+    first, second = (
+        calibrate(RULES[1], seed=3, num_null=15, num_effect=5, num_instead=5) for _ in range(2)
+    )
     assert first == second
-    assert len(first) == len(RULES)
-    assert "s left" in ran[0].stderr
-    assert ran[0].returncode == int(not all(row["calibrated"] for row in first))
