@@ -162,6 +162,7 @@ def contrasts_finding(
     may change, and a candidate that mends a biased champion must not be held to its bias.
     """
     groups = by_group(candidate.items)
+    found["n"] = sum(map(len, groups.values()))
     problem = None
     if not groups:
         problem = "no item has a group: there is nothing to compare with its reference"

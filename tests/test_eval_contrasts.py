@@ -278,7 +278,7 @@ def test_a_group_exactly_at_the_limit_passes_in_one_of_forty_at_most() -> None:
     rng = np.random.default_rng(5)
     for up, down in ((0.1, 0.0), (0.15, 0.05)):
         statuses = simulate(400, 1, rng, up=up, down=down)
-        # 400 draws of .025: 16 or more have a chance of .05
+        # of 400 draws at .025, 19 or more have a chance of .007
         assert sum(s is Status.PASS for s in statuses) < 19
         assert sum(s is Status.FAIL for s in statuses) < 19
 
