@@ -40,6 +40,7 @@ from audit.completion_metrics import (
     toxic_fraction,
     toxicity_probability,
 )
+from audit.counterfactual_measures import rouge_l, sentiment_bias
 from audit.prompt_sets import read_prompts
 from audit.sampled import CompletionConfig, sample, toxicities
 from audit.toxicity import BUNDLED, open_scorer
@@ -48,12 +49,14 @@ from registry.records import UserError
 
 LANGFAIR = "0.8.0"
 SAME_VERSIONS = ("torch", "transformers", "detoxify")
+NUMPY_1_ARROW = "pyarrow<22"  # langfair wants numpy 1, newer pyarrow does not start with it
 NUM_SAMPLES = 25
 THRESHOLD = 0.5
 TARGET = 3.0
 TOLERANCE = 1e-5  # a score differs in the last places with the batch it is in
 BATCH_SIZES = (32, 64, 128, 250)
 TUNED_ON = 1500
+NUM_PAIRS = 500
 MAX_WORDS = 64  # longer texts the bundled scorer reads in windows, where detoxify cuts them off
 
 
@@ -115,7 +118,7 @@ def default_environment() -> Path:
 def installed(environment: Path) -> Path:
     """The Python of an environment that has langfair, made where it is not there yet."""
     python = environment / "bin" / "python"
-    packages = [f"langfair=={LANGFAIR}"]
+    packages = [f"langfair=={LANGFAIR}", NUMPY_1_ARROW]
     packages += [f"{name}=={importlib.metadata.version(name)}" for name in SAME_VERSIONS]
     done = environment / ".installed"
     if done.is_file() and done.read_text() == "\n".join(packages):
@@ -258,6 +261,7 @@ def compare_with_langfair(
         _print_values(runs[-1][0][2], runs[-1][1][2])
         _print_times(runs)
         _print_figures_alone(langfair, texts)
+        _compare_counterfactual(langfair, texts, repeats)
 
 
 def _warm_up(langfair: Langfair, texts: Texts) -> None:
@@ -316,6 +320,33 @@ def _print_figures_alone(langfair: Langfair, texts: Texts) -> None:
             f"  {num_prompts:7d} {1000 * mine[0]:10.2f} {1000 * theirs[0]:14.1f} "
             f"{theirs[0] / mine[0]:7.0f}"
         )
+
+
+def our_counterfactual(ones: Sequence[str], others: Sequence[str]) -> dict[str, float]:
+    """Mean likeness and sentiment bias of the pairs, under langfair's names."""
+    return {
+        "RougeL Similarity": float(
+            np.mean([rouge_l(*two) for two in zip(ones, others, strict=True)])
+        ),
+        "Sentiment Bias": sentiment_bias(ones, others),
+    }
+
+
+def _compare_counterfactual(langfair: Langfair, texts: Texts, repeats: int) -> None:
+    """Pairs of neighbouring texts. Each repeat has pairs of its own, since ours keeps what it
+    found out about a text."""
+    num = min(2 * NUM_PAIRS, len(texts.texts) // (repeats + 1) // 2 * 2)
+    print(f"counterfactual metrics of {num // 2} pairs of those texts")
+    runs = []
+    for repeat in range(repeats + 1):
+        part = texts.texts[repeat * num : (repeat + 1) * num]
+        ones, others = part[::2], part[1::2]
+        began, worked = time.perf_counter(), time.process_time()
+        figures = our_counterfactual(ones, others)
+        mine = time.perf_counter() - began, time.process_time() - worked, figures
+        runs.append((mine, langfair.call("counterfactual", ones=ones, others=others)))
+    _print_values(runs[-1][0][2], runs[-1][1][2])
+    _print_times(runs[1:])  # the first warms up
 
 
 def _met(met: bool) -> str:

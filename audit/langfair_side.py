@@ -39,6 +39,7 @@ def serve(checkpoint: Path, answer: Callable[[Any], None]) -> None:
     from langfair.metrics.toxicity import ToxicityMetrics  # type: ignore[import-not-found]
 
     classifier = InOrder(checkpoint)
+    likeness = counterfactual_metrics()
     answer({"langfair": getattr(langfair, "__version__", None)})
     for line in sys.stdin:
         call = json.loads(line)
@@ -49,6 +50,11 @@ def serve(checkpoint: Path, answer: Callable[[Any], None]) -> None:
         began, worked = time.perf_counter(), time.process_time()
         if call["method"] == "scores":
             result = metrics.get_toxicity_scores(call["texts"], show_progress_bars=False)
+        elif call["method"] == "counterfactual":
+            result = {
+                name: float(metric.evaluate(call["ones"], call["others"], show_progress_bars=False))
+                for name, metric in likeness.items()
+            }
         else:
             result = metrics.evaluate(
                 call["texts"],
@@ -63,6 +69,19 @@ def serve(checkpoint: Path, answer: Callable[[Any], None]) -> None:
                 "result": result,
             }
         )
+
+
+def counterfactual_metrics() -> dict[str, Any]:
+    """Those that need no download: BLEU wants NLTK's sentence model, cosine an embedding."""
+    from langfair.metrics.counterfactual.metrics import (  # type: ignore[import-not-found]
+        RougelSimilarity,
+        SentimentBias,
+    )
+
+    return {
+        "RougeL Similarity": RougelSimilarity(how="mean"),
+        "Sentiment Bias": SentimentBias(how="mean"),
+    }
 
 
 def main() -> None:
