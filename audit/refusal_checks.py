@@ -4,7 +4,9 @@ Two checks over two kinds of request, read side by side: a model that answers ev
 passes the second and one that declines everything the first. The kinds are twins
 (``audit.refusal_prompts``), or a user's own file in the manner of XSTest. Answers are
 greedy; ``audit.refusal.is_refusal`` says whether one declines, and how often it errs is
-measured in its tests.
+measured in its tests. A model that keeps to its shop ("I can only help with orders") declines
+many harmless requests too: judge its over-refusal against the champion or by requests of the
+shop's own.
 """
 
 from __future__ import annotations
