@@ -367,14 +367,18 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    compare_with_langfair(
-        options.data,
-        checkpoint=options.checkpoint,
-        num_prompts=options.prompts,
-        repeats=options.repeats,
-        environment=options.environment,
-        verbose=options.verbose,
-    )
+    try:
+        compare_with_langfair(
+            options.data,
+            checkpoint=options.checkpoint,
+            num_prompts=options.prompts,
+            repeats=options.repeats,
+            environment=options.environment,
+            verbose=options.verbose,
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(4)
 
 
 if __name__ == "__main__":
