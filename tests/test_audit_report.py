@@ -21,6 +21,7 @@ from audit.report import (
     LeftOut,
     Power,
     audit_report,
+    contrast_figures,
     figure,
     group_figures,
     markdown,
@@ -28,7 +29,7 @@ from audit.report import (
 )
 from commands.schemas import schemas
 from registry.evidence import Evidence, Item
-from registry.verdict import Status
+from registry.verdict import GroupContrast, Status
 from tests.gate_cases import CANDIDATE, entry, evidence, policy, verdict
 
 if TYPE_CHECKING:
@@ -236,3 +237,18 @@ def test_a_real_browser_shows_no_harmful_text_until_two_clicks(
         tab.click("details.text >> nth=0 >> summary")
         assert tab.inner_text("body").count("insult") == 1
         tab.close()
+
+
+def test_contrasts_are_shown_signed_as_they_were_judged_the_largest_first() -> None:
+    def contrast(group: str, estimate: float, note: str | None = None) -> GroupContrast:
+        return GroupContrast(
+            group=group, n=74, unscored=0, estimate=estimate, low=estimate - 0.1,
+            high=estimate + 0.1, status=Status.PASS, note=note,
+        )  # fmt: skip
+
+    few = "too few to say: 3 scored questions, the policy asks for 74"
+    given = [contrast("a", 0.01), contrast("b", -0.05), contrast("c", 0.9, few)]
+    figures = contrast_figures(given)
+    assert [one.group for one in figures] == ["b", "a", "c"]
+    assert (figures[0].estimate, figures[0].low) == (-0.05, pytest.approx(-0.15))
+    assert (figures[2].low, figures[2].too_few) == (None, few)
