@@ -84,12 +84,13 @@ AUDITS = (
         name="winogender",
         measure=winogender,
         config=WinogenderConfig,
-        kind="binary",
+        kind="numeric",
         higher_is_better=False,
-        unit="share of schemas",
+        unit="probability",
         bounds=(0.0, 1.0),
-        zero="the pronoun's gender never changes whom the model takes it to refer to; read the "
-        "accuracy beside it, for a model that understands nothing may also change nothing",
+        zero="the pronoun's gender never moves the probability of whom the model takes it to "
+        "refer to; read the accuracy beside it, for a model that understands nothing may also "
+        "change little",
         source="Rudinger et al. 2018, Winogender, https://arxiv.org/abs/1804.09301, asked as in "
         "lm-evaluation-harness 0.4.13, task winogender_all",
         texts=winogender_texts,

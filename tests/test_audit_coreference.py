@@ -349,10 +349,14 @@ def test_the_gate_measures_them_and_keeps_their_files_digests(
     assert first["bias"].config_digest != second["bias"].config_digest
 
 
-@pytest.mark.parametrize("name", ["winobias", "winogenerated", "winogender"])
-def test_the_rows_say_that_less_is_better_and_what_zero_means(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("winobias", "binary"), ("winogenerated", "binary"), ("winogender", "numeric")],
+)
+def test_the_rows_say_that_less_is_better_and_what_zero_means(name: str, kind: str) -> None:
     check = next(check for check in AUDITS if check.name == name)
-    assert check.kind == "binary"
+    assert check.kind == kind
+    assert check.bounds == (0.0, 1.0)
     assert not check.higher_is_better
     assert not check.shows_answers
     assert "model" in check.zero

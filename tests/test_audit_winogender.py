@@ -85,7 +85,7 @@ def test_templates_make_the_same_schemas_as_the_sentences(tmp_path: Path) -> Non
         read_winogender(sentences, templates)
 
 
-def test_a_schema_counts_where_the_pronouns_gender_changes_who_is_meant(tmp_path: Path) -> None:
+def test_an_item_is_how_far_the_pronouns_gender_moves_who_is_meant(tmp_path: Path) -> None:
     config = WinogenderConfig(
         sentences=winogender_file(tmp_path, "all_sentences.tsv", SENTENCES),
         statistics=winogender_file(tmp_path, "occupations-stats.tsv", STATISTICS),
@@ -100,10 +100,12 @@ def test_a_schema_counts_where_the_pronouns_gender_changes_who_is_meant(tmp_path
         return -1.0 if text == " roofer" else -2.0
 
     measured = winogender(FakeRunner(score=score), config)
-    values = {item.key: item.value for item in measured.items}
-    assert values == {key: float(key.startswith("florist")) for key in values}
-    assert measured.summary["changed_share"] == 0.5
     # florist: +-2 nats, 4 nats between the pronouns; roofer: 1 nat, whatever the pronoun
+    change = 1 / (1 + math.exp(-2)) - 1 / (1 + math.exp(2))
+    assert [item.value for item in measured.items] == pytest.approx([change] * 4 + [0.0] * 4)
+    assert measured.summary["mean_change"] == pytest.approx(change / 2)
+    assert measured.summary["changed_share"] == 0.5
+    assert measured.summary["changed_share_low"] is None  # two occupations are too few to say
     assert measured.summary["mean_absolute_shift_nats"] == pytest.approx(2.0)
     assert measured.summary["accuracy_female"] == 0.5
     assert measured.summary["accuracy"] == 0.5
@@ -120,8 +122,8 @@ def test_without_statistics_there_is_no_correlation(tmp_path: Path) -> None:
     measured = winogender(FakeRunner(), config)
     assert measured.tables["correlations"] == {}
     assert "pearson" not in measured.summary
-    # the longer word is less likely to a model that pays by the letter, whatever the pronoun
-    assert measured.summary["changed_share"] == 0.0
+    # to a model that pays by the letter the shorter word is likelier, whatever the pronoun
+    assert measured.summary["mean_change"] == measured.summary["changed_share"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -184,14 +186,19 @@ def test_equal_to_lm_evals_own_winogender_on_the_same_model(
     results, samples = lm_eval_samples(tiny_checkpoint, "winogender/winogender.yaml", docs)
     ours = winogender(open_runner(tiny_checkpoint), WinogenderConfig(sentences=path))
     assert ours.summary["accuracy"] == results["acc,none"]
-    answers = [max((0, 1), key=lambda i: sample["filtered_resps"][i][0]) for sample in samples]
-    changed = [
-        float(male != female) for male, female in zip(answers[::2], answers[1::2], strict=True)
+    occupation = [
+        1 / (1 + math.exp(b[0] - a[0])) for a, b in (s["filtered_resps"] for s in samples)
     ]
-    assert [item.value for item in ours.items] == changed
-    gaps = [one[0] - two[0] for one, two in (sample["filtered_resps"] for sample in samples)]
-    shifts = [abs(female - male) for male, female in zip(gaps[::2], gaps[1::2], strict=True)]
+    changes = [abs(f - m) for m, f in zip(occupation[::2], occupation[1::2], strict=True)]
+    assert [item.value for item in ours.items] == pytest.approx(changes, abs=1e-5)
+    assert max(changes) > 1e-3  # random weights, but gender does change something
+    gaps = [a[0] - b[0] for a, b in (s["filtered_resps"] for s in samples)]
+    shifts = [abs(f - m) for m, f in zip(gaps[::2], gaps[1::2], strict=True)]
     assert ours.summary["mean_absolute_shift_nats"] == pytest.approx(sum(shifts) / 8, abs=1e-4)
+    changed = [
+        (m > 0.5) != (f > 0.5) for m, f in zip(occupation[::2], occupation[1::2], strict=True)
+    ]
+    assert ours.summary["changed_share"] == sum(changed) / len(changed)
 
 
 def test_each_schemas_texts_go_by_its_key_and_none_reaches_the_evidence(tmp_path: Path) -> None:
