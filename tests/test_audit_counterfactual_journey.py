@@ -85,6 +85,7 @@ def test_the_twin_that_turns_a_group_away_is_refused(gated: dict[str, Run], home
 def test_its_unbiased_twin_passes_and_gets_a_hallmark(gated: dict[str, Run], home: Path) -> None:
     assert gated["even"].code == 0, gated["even"].output[-3000:]
     assert {one["status"] for one in contrasts(home, "even", "equal_refusals").values()} == {"PASS"}
+    assert run(home, "trust", "policy", "--policy", str(POLICY)).code == 0
     assert run(home, "verify", "even").code == 0
     assert run(home, "verify", "uneven").code != 0
 
