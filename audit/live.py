@@ -19,13 +19,12 @@ from pydantic import Field
 from audit import refusal
 from audit.toxicity import Scorer
 from eval.stats import clopper_pearson
-from registry.live import LiveScore
+from registry.live import LiveScore, ServedAnswer
 from registry.records import Record, digest_of, file_sha256
-from registry.served import RequestRecord
 
-BATCH_ANSWERS = 256
+BATCH_ANSWERS = 1024
 # Records are written when an answer ends, so one that began before the cursor may come late.
-LATE = timedelta(hours=1)
+LATE = timedelta(minutes=15)
 
 
 class LiveSettings(Record):
@@ -41,7 +40,9 @@ class AnswerStore(Protocol):
 
     def unscored(
         self, scorer_digest: str, *, since: datetime | None, after: str = "", limit: int
-    ) -> list[RequestRecord]: ...
+    ) -> list[ServedAnswer]: ...
+
+    def answer_texts(self, request_ids: Sequence[str], /) -> dict[str, str]: ...
 
     def record_live_scores(self, scores: Sequence[LiveScore], /) -> list[LiveScore]: ...
 
@@ -61,21 +62,15 @@ def is_sampled(request_id: str, *, share: float, seed: int) -> bool:
     return int.from_bytes(digest[:8], "big") / 2**64 < share
 
 
-def score(
-    records: Sequence[RequestRecord], scorer: Scorer, digest: str, *, now: datetime
-) -> list[LiveScore]:
-    """The scorer's classes and ``refusal``, each in [0, 1], of answers that have a text."""
-    answers = [record.answer or "" for record in records]
+def score_text(text: str, scorer: Scorer) -> dict[str, float]:
+    """The scorer's classes and ``refusal`` of one answer, each in [0, 1]."""
+    return _with_refusal([text], scorer)[0]
+
+
+def _with_refusal(texts: Sequence[str], scorer: Scorer) -> list[dict[str, float]]:
     return [
-        LiveScore(
-            request_id=record.request_id,
-            scorer_digest=digest,
-            variant=record.variant,
-            checkpoint=record.checkpoint,
-            scores={**classes, "refusal": float(refusal.is_refusal(answer))},
-            scored_at=now,
-        )
-        for record, answer, classes in zip(records, answers, scorer.score(answers), strict=True)
+        {**classes, "refusal": float(refusal.is_refusal(text))}
+        for text, classes in zip(texts, scorer.score(texts), strict=True)
     ]
 
 
@@ -96,12 +91,27 @@ def score_new(
     reached = store.cursor(name)
     since, after, count = (reached - LATE if reached else None), "", 0
     while batch := store.unscored(digest, since=since, after=after, limit=BATCH_ANSWERS):
-        chosen = [
-            record
-            for record in batch
-            if is_sampled(record.request_id, share=settings.share, seed=settings.seed)
-        ]
-        kept = store.record_live_scores(score(chosen, scorer, digest, now=clock()))
+        chosen = {
+            each.request_id: each
+            for each in batch
+            if is_sampled(each.request_id, share=settings.share, seed=settings.seed)
+        }
+        texts = store.answer_texts(list(chosen))
+        kept = store.record_live_scores(
+            [
+                LiveScore(
+                    request_id=key,
+                    scorer_digest=digest,
+                    variant=chosen[key].variant,
+                    checkpoint=chosen[key].checkpoint,
+                    scores=scores,
+                    scored_at=clock(),
+                )
+                for key, scores in zip(
+                    texts, _with_refusal(list(texts.values()), scorer), strict=True
+                )
+            ]
+        )
         told(kept)
         count += len(kept)
         since, after = batch[-1].started_at, batch[-1].request_id

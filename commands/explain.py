@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audit.live import live_digest
-from audit.live import score as live_score
+from audit.live import live_digest, score_text
 from audit.toxicity import open_scorer
 from commands.session import Session, print_json, table
 from eval.attribution import AnswerToken, Attributed, InputToken, attribute_reply
 from eval.torch_runner import TorchRunner
 from registry.checkpoint import verify
-from registry.evidence import now
 from registry.records import UserError, digest_of, short, write_atomically
 from registry.rows import VerdictRow
 from registry.served import FeedbackRecord, RequestRecord
@@ -110,7 +108,7 @@ def _folder(session: Session, digest: str) -> Path:
 def gather(session: Session, request: RequestRecord) -> Shown:
     scorer = open_scorer()
     digest = live_digest(scorer)
-    (scored,) = live_score([request], scorer, digest, now=now())
+    scores = score_text(request.answer or "", scorer)
     then: Mapping[str, float] = {}
     for one in session.ledger.live_scores_of(request.request_id):
         if one.scorer_digest == digest:
@@ -118,7 +116,7 @@ def gather(session: Session, request: RequestRecord) -> Shown:
     return Shown(
         request=request,
         facts=_facts(session, request),
-        scores=[(name, value, then.get(name)) for name, value in sorted(scored.scores.items())],
+        scores=[(name, value, then.get(name)) for name, value in sorted(scores.items())],
         scorer=f"{scorer.name} {short(scorer.digest)}",
         feedback=tuple(session.ledger.feedback(request.request_id)),
     )

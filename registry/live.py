@@ -7,6 +7,7 @@ is scored twice by one scorer, whoever tries and however often.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -14,7 +15,6 @@ from pydantic import Field
 
 from registry import tables
 from registry.records import Record
-from registry.served import RequestRecord
 from registry.store import Store
 
 
@@ -29,12 +29,22 @@ class LiveScore(Record):
     scored_at: datetime
 
 
+@dataclass(frozen=True)
+class ServedAnswer:
+    """An answer that the ledger keeps the text of; the text is fetched apart."""
+
+    request_id: str
+    started_at: datetime
+    variant: str
+    checkpoint: str
+
+
 class LiveScores(Store):
     """The part of the ledger that the live audit reads and writes."""
 
     def unscored(
         self, scorer_digest: str, *, since: datetime | None, after: str = "", limit: int
-    ) -> list[RequestRecord]:
+    ) -> list[ServedAnswer]:
         """Answers to users, kept with their text, that this scorer has not scored, oldest first.
 
         Only those that started at ``since`` or later; at that very instant only request
@@ -42,7 +52,12 @@ class LiveScores(Store):
         """
         request, scored = tables.requests, tables.live_scores
         query = (
-            sa.select(request)
+            sa.select(
+                request.c.request_id,
+                request.c.started_at,
+                request.c.variant,
+                request.c.checkpoint,
+            )
             .outerjoin(
                 scored,
                 (scored.c.request_id == request.c.request_id)
@@ -55,8 +70,18 @@ class LiveScores(Store):
         )
         if since is not None:
             same = (request.c.started_at == since) & (request.c.request_id > after)
+            # The first condition alone says so too, in a form that an index serves.
+            query = query.where(request.c.started_at >= since)
             query = query.where((request.c.started_at > since) | same)
-        return [RequestRecord.model_validate(dict(row._mapping)) for row in self._all(query)]
+        return [ServedAnswer(*row) for row in self._all(query)]
+
+    def answer_texts(self, request_ids: Sequence[str]) -> dict[str, str]:
+        """The texts of answers that are kept, by their requests."""
+        table = tables.requests
+        query = sa.select(table.c.request_id, table.c.answer).where(
+            table.c.request_id.in_(list(request_ids)), table.c.answer.is_not(None)
+        )
+        return {row.request_id: row.answer for row in self._all(query)}
 
     def record_live_scores(self, scores: Sequence[LiveScore]) -> list[LiveScore]:
         """Keep scores; gives those that are new, for another may have been quicker."""

@@ -165,6 +165,7 @@ requests = sa.Table(
     sa.Column("messages", json()),
     sa.Column("answer", Text),
     sa.Index("ix_requests_experiment_started_at", "experiment", "started_at"),
+    sa.Index("ix_requests_started_at", "started_at", "request_id"),
 )
 
 feedback = sa.Table(

@@ -111,7 +111,7 @@ def test_a_second_round_scores_nothing_again_and_what_is_new_once(ledger: Ledger
 
 def test_an_answer_that_took_long_is_found_behind_the_cursor(ledger: Ledger) -> None:
     scorer = CountingScorer()
-    ledger.record_requests([served(1000)])
+    ledger.record_requests([served(700)])
     score_new(ledger, scorer, ALL, now)
     ledger.record_requests([served(10, "it began earlier and ended later")])
     assert score_new(ledger, scorer, ALL, now) == 1

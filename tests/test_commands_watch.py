@@ -166,7 +166,7 @@ def test_prometheus_reads_the_process_and_it_ends_when_told_to(session):
         cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         page = ""
         while "hallmark_live_scored_total{" not in page and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -32,3 +32,4 @@ def upgrade() -> None:
         sa.Column("name", text, primary_key=True),
         sa.Column("started_at", instant, nullable=False),
     )
+    op.create_index("ix_requests_started_at", "requests", ["started_at", "request_id"])
