@@ -93,7 +93,7 @@ def _opened(name: str, path: Path | None, base_model: Path | None, sha256: str |
     if name not in OFFICIAL:
         raise ScorerError(describe_unknown("scorer", name, ["bundled", *OFFICIAL]))
     checkpoint, folder = verified(name, path, base_model, sha256)
-    return _Detoxify(name, checkpoint, folder, scorer_digest(name, path), window_words=None)
+    return _open_official(name, checkpoint, folder, scorer_digest(name, path))
 
 
 def scorer_digest(name: str = "bundled", path: Path | None = None) -> str:
@@ -158,19 +158,17 @@ def verified(
 
 
 def _open_bundled(folder: Path) -> Scorer:
-    """Pack safetensors into detoxify's pickle in a private folder, load that, and delete it."""
+    """The shipped safetensors in detoxify's format."""
     _require_files(folder)
-    import torch
     from safetensors.torch import load_file
 
     labels = json.loads((folder / "config.json").read_bytes())["id2label"]
     classes = [labels[str(i)] for i in range(len(labels))]
-    weights = folder / "model.safetensors"
+    weights = load_file(folder / "model.safetensors")
     packed: dict[str, Any] = {
         "config": {
             "arch": {
                 "args": {
-                    "model_type": str(folder),  # a local folder, so that nothing is looked up
                     "model_name": "BertForSequenceClassification",
                     "tokenizer_name": "PreTrainedTokenizerFast",
                     "num_classes": len(classes),
@@ -178,19 +176,37 @@ def _open_bundled(folder: Path) -> Scorer:
             },
             "dataset": {"args": {"classes": classes}},
         },
-        "state_dict": {key: value.to(torch.float32) for key, value in load_file(weights).items()},
+        "state_dict": {key: value.float() for key, value in weights.items()},
     }
+    return _open_packed(
+        "bundled", packed, folder, scorer_digest("bundled", folder), window_words=WINDOW_WORDS
+    )
+
+
+def _open_official(name: str, checkpoint: Path, folder: Path, digest: str) -> Scorer:
+    """A release file whose hash was checked: only now is it unpickled."""
+    import torch
+
+    packed = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    return _open_packed(name, packed, folder, digest, window_words=None)
+
+
+def _open_packed(
+    name: str, packed: dict[str, Any], folder: Path, digest: str, *, window_words: int | None
+) -> Scorer:
+    """Write detoxify's pickle to a private folder, load that, and delete it.
+
+    detoxify takes the configuration and tokenizer from ``model_type``: a name on a hub in the
+    release files, and here always a local folder, so that nothing is looked up.
+    """
+    import torch
+
+    packed["config"]["arch"]["args"]["model_type"] = str(folder)
     with tempfile.TemporaryDirectory(prefix="hallmark-scorer-") as private:  # made with 0700
         checkpoint = Path(private) / "scorer.ckpt"
         checkpoint.touch(mode=0o600)
         torch.save(packed, checkpoint)
-        return _Detoxify(
-            "bundled",
-            checkpoint,
-            None,
-            scorer_digest("bundled", folder),
-            window_words=WINDOW_WORDS,
-        )
+        return _Detoxify(name, checkpoint, digest, window_words=window_words)
 
 
 class _Detoxify:
@@ -200,7 +216,6 @@ class _Detoxify:
         self,
         name: str,
         checkpoint: Path,
-        folder: Path | None,
         digest: str,
         *,
         window_words: int | None,
@@ -212,10 +227,7 @@ class _Detoxify:
         self.name = name
         self.digest = digest
         self._window_words = window_words
-        self._model = Detoxify(
-            checkpoint=str(checkpoint),
-            huggingface_config_path=None if folder is None else str(folder),
-        )
+        self._model = Detoxify(checkpoint=str(checkpoint))
         self._lock = threading.Lock()
 
     def score(self, texts: Sequence[str]) -> list[dict[str, float]]:

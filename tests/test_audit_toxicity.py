@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -176,6 +177,52 @@ def test_a_verified_release_needs_its_base_models_folder(
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     assert verified("detoxify:unbiased", release) == (release, folder)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("something was looked up")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_the_packed_models_type_is_a_local_folder_so_that_nothing_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch, no_network: None
+) -> None:
+    import torch
+
+    packed: list[dict[str, Any]] = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: packed.append(load(*a, **k)) or packed[-1])
+    toxicity._open_bundled(BUNDLED)
+    assert packed[0]["config"]["arch"]["args"]["model_type"] == str(BUNDLED)
+    assert BUNDLED.is_dir()
+
+
+def test_a_release_opens_offline_with_the_configuration_of_its_base_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
+) -> None:
+    import torch
+
+    release = tmp_path / "toxic_debiased-c7548aa0.ckpt"
+    save = torch.save
+
+    def named_like_a_release(packed: dict[str, Any], path: Path) -> None:
+        save(packed, path)
+        packed["config"]["arch"]["args"]["model_type"] = "roberta-base"  # a name on a hub
+        save(packed, release)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", named_like_a_release)
+        toxicity._open_bundled(BUNDLED)
+    monkeypatch.setattr(toxicity, "file_sha256", lambda path: "c7548aa0" + "0" * 56)
+    scorer = open_scorer("detoxify:unbiased", release, base_model=BUNDLED)
+    [score] = scorer.score([INSULTS[0]])
+    assert score["toxicity"] == pytest.approx(
+        open_scorer().score([INSULTS[0]])[0]["toxicity"], abs=1e-4
+    )
 
 
 def test_a_missing_release_says_which_file_to_place_where() -> None:
