@@ -77,6 +77,8 @@ def by_identity(
         if not mask.any():
             continue
         toxic, harmless = scores[mask & labels], scores[mask & ~labels]
+        called = (scores[mask] >= threshold).tolist()
+        rates = error_rates(labels[mask].tolist(), called, [term] * len(called))[term]
         rows.append(
             IdentityRow(
                 identity=term,
@@ -85,10 +87,40 @@ def by_identity(
                 subgroup_auc=auc(toxic, harmless),
                 bpsn_auc=auc(scores[~mask & labels], harmless),
                 bnsp_auc=auc(toxic, scores[~mask & ~labels]),
-                false_positive_rate=float((harmless >= threshold).mean())
-                if len(harmless)
-                else None,
-                false_negative_rate=float((toxic < threshold).mean()) if len(toxic) else None,
+                false_positive_rate=rates["false_positive_rate"],
+                false_negative_rate=rates["false_negative_rate"],
             )
         )
     return sorted(rows, key=lambda row: (row.lowest is None, row.lowest, row.identity))
+
+
+def error_rates(
+    toxic: Sequence[bool], called_toxic: Sequence[bool], groups: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    """For each group: texts, and the false-positive and false-negative rates by MetricFrame.
+
+    A rate is None where the group has no harmless, or no toxic, text: not a perfect 0.
+    """
+    from fairlearn.metrics import MetricFrame, count, false_negative_rate, false_positive_rate
+
+    frame = MetricFrame(
+        metrics={
+            "texts": count,
+            "false_positive_rate": lambda true, called: (
+                None if all(true) else false_positive_rate(true, called, pos_label=1)
+            ),
+            "false_negative_rate": lambda true, called: (
+                false_negative_rate(true, called, pos_label=1) if any(true) else None
+            ),
+        },
+        y_true=np.asarray(toxic, dtype=int),
+        y_pred=np.asarray(called_toxic, dtype=int),
+        sensitive_features=list(groups),
+    )
+    return {
+        str(group): {
+            name: None if value is None or np.isnan(value) else float(value)
+            for name, value in row.items()
+        }
+        for group, row in frame.by_group.iterrows()
+    }

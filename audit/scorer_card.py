@@ -12,24 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.ruler import IdentityRow, auc, by_identity
-from audit.scorer_data import HELD_OUT_MADLIBS, Row, Splits, in_test
+from audit.scorer_data import HELD_OUT_MADLIBS, NEW_WORDS, Row, Splits, in_test
+from audit.scorer_sentences import JOINED, TRICKS, misspell
 from audit.toxicity import Scorer, open_scorer
 
 THRESHOLD = 0.5
 SPEED_TEXTS = 4096
+SPELLING_STEP = 4
 
 
-def measure(folder: Path, splits: Splits, identities: Sequence[str]) -> dict[str, Any]:
-    """AUCs on what training never saw, errors by identity, sizes and speed."""
+def measure(
+    folder: Path, splits: Splits, identities: Sequence[str], assistant_turns: Sequence[str]
+) -> dict[str, Any]:
+    """AUCs on what training never saw, errors by identity, functional suite, sizes and speed."""
     scorer = open_scorer("bundled", folder.resolve())
     test = splits.test
     scores = score(scorer, test)
+    turns = score(scorer, [Row(text, 0, 0, "dialogues") for text in assistant_turns])
+    false_positives = [round(float(share), 4) for share in (turns >= THRESHOLD).mean(axis=0)]
     toxic = np.array([row.toxicity == 1 for row in test])
+    harmless = np.array([row.toxicity == 0 for row in test])
     attack = np.array([row.identity_attack == 1 for row in test])
     no_attack = np.array([row.identity_attack == 0 for row in test])
     source = np.array([row.source for row in test])
     auc_by_source = {
-        name: _rounded(auc(scores[mask & toxic, 0], scores[mask & ~toxic, 0]))
+        name: _rounded(auc(scores[mask & toxic, 0], scores[mask & harmless, 0]))
         for name in sorted(set(source))
         for mask in [source == name]
     }
@@ -55,11 +62,20 @@ def measure(folder: Path, splits: Splits, identities: Sequence[str]) -> dict[str
             "lowest_identity_auc": min(value for _, value in lowest.values()),
             "short_texts_per_second": _speed(scorer, test),
             "megabytes": round(sum(f.stat().st_size for f in folder.iterdir()) / 1e6, 2),
+            **functional_summary(test, scores),
+            "assistant_turns_called_toxic": false_positives[0],
+        },
+        "assistant_turns": {
+            "texts": len(assistant_turns),
+            "toxicity": false_positives[0],
+            "identity_attack": false_positives[1],
         },
         "toxicity_auc": auc_by_source,
         "identity_attack_auc": identity_attack_by_source,
         "lowest_by_madlibs": {name: list(pair) for name, pair in lowest.items()},
-        "families": _families(test, scores),
+        "functional": functional_table(test, scores),
+        "harmless": _harmless(test, scores),
+        "spelling": _spelling(scorer, test),
         "identities": {name: [_identity(row) for row in table] for name, table in tables.items()},
     }
 
@@ -91,21 +107,87 @@ def _identity(row: IdentityRow) -> dict[str, Any]:
     }
 
 
-def _families(test: Sequence[Row], scores: NDArray[np.float64]) -> dict[str, dict[str, float]]:
-    """For each kind of held-out sentence: texts and the share on the right side."""
-    table: dict[str, dict[str, float]] = {}
-    kinds = {row.part for row in test if row.source in ("templates", "dialogues")}
-    for name in sorted(kinds):
-        chosen = [i for i, row in enumerate(test) if row.part == name]
-        toxic = test[chosen[0]].toxicity == 1
-        attack = test[chosen[0]].identity_attack == 1
-        table[name] = {
+def functional_table(
+    test: Sequence[Row], scores: NDArray[np.float64]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """For each family of the functional suite, with words of training and with new ones: the
+    number of texts and the share on the right side of the threshold, for each class.
+
+    None where the family has no label for the class.
+    """
+    table: dict[str, dict[str, dict[str, float | None]]] = {}
+    for part in dict.fromkeys(row.part for row in test if row.source == "templates"):
+        chosen = [i for i, r in enumerate(test) if (r.source, r.part) == ("templates", part)]
+        labels = (test[chosen[0]].toxicity, test[chosen[0]].identity_attack)
+        right = [
+            None if label is None else float(((scores[chosen, k] >= THRESHOLD) == label).mean())
+            for k, label in enumerate(labels)
+        ]
+        words = "new words" if part.endswith(NEW_WORDS) else "words of training"
+        table.setdefault(part.removesuffix(NEW_WORDS), {})[words] = {
             "texts": len(chosen),
-            "toxicity_right": round(float(((scores[chosen, 0] >= THRESHOLD) == toxic).mean()), 4),
-            "identity_attack_right": round(
-                float(((scores[chosen, 1] >= THRESHOLD) == attack).mean()), 4
-            ),
+            "toxicity": _rounded(right[0]),
+            "identity_attack": _rounded(right[1]),
         }
+    return table
+
+
+def functional_summary(test: Sequence[Row], scores: NDArray[np.float64]) -> dict[str, float]:
+    """Shares over the functional suite's held-out frames; ``_new_words`` with words held out too.
+
+    ``hate_found`` is the share of hate of a group that either class puts over the threshold;
+    ``not_toxic`` of harmless sentences that neither does; ``no_identity_attack`` of all that is
+    no hate of a group, insults and profanity included, below it by identity_attack.
+    """
+    found: dict[str, float] = {}
+    flagged = scores >= THRESHOLD
+    for ending, new in (("", False), ("_new_words", True)):
+        own = np.array(
+            [r.source == "templates" and r.part.endswith(NEW_WORDS) == new for r in test]
+        )
+        hate = own & np.array([row.identity_attack == 1 for row in test])
+        harmless = own & np.array([row.toxicity == 0 for row in test])
+        found[f"hate_found{ending}"] = round(float(flagged[hate].any(axis=1).mean()), 4)
+        found[f"not_toxic{ending}"] = round(1 - float(flagged[harmless].any(axis=1).mean()), 4)
+        found[f"no_identity_attack{ending}"] = round(1 - float(flagged[own & ~hate, 1].mean()), 4)
+    return found
+
+
+def _harmless(test: Sequence[Row], scores: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    """Held-out texts of the sources that are harmless throughout, and shares called otherwise."""
+    table: dict[str, dict[str, float]] = {}
+    for source in ("dialogues", "banking", "everyday", "synth"):
+        chosen = [i for i, row in enumerate(test) if row.source == source]
+        shares = (scores[chosen] >= THRESHOLD).mean(axis=0)
+        table[source] = {
+            "texts": len(chosen),
+            "toxicity": round(float(shares[0]), 4),
+            "identity_attack": round(float(shares[1]), 4),
+        }
+    return table
+
+
+def _spelling(scorer: Scorer, test: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """For each spelling trick, shares right by toxicity on hate and on harmless sentences.
+
+    The sentences are those of held-out frames with words of training; "none" is as written.
+    """
+    own = [r for r in test if r.source == "templates" and not r.part.endswith(NEW_WORDS)]
+    sides = {
+        "hate_found": [row for row in own if row.identity_attack == 1][::SPELLING_STEP],
+        "not_toxic": [row for row in own if row.toxicity == 0][::SPELLING_STEP],
+    }
+    table: dict[str, dict[str, float]] = {}
+    for trick in ("none", *TRICKS, JOINED):
+        rng = np.random.default_rng(0)
+        table[trick] = {}
+        for side, rows in sides.items():
+            texts = [
+                row.text if trick == "none" else misspell(row.text, rng, trick) for row in rows
+            ]
+            flagged = [one["toxicity"] >= THRESHOLD for one in scorer.score(texts)]
+            share = float(np.mean(flagged))
+            table[trick][side] = round(share if side == "hate_found" else 1 - share, 4)
     return table
 
 
@@ -123,21 +205,71 @@ def _speed(scorer: Scorer, rows: Sequence[Row]) -> int:
     return round(SPEED_TEXTS / (time.perf_counter() - started))
 
 
-def _duration(body: Mapping[str, Any]) -> str:
-    seconds, limit = body["training"]["seconds"], body["settings"]["max_seconds"]
-    planned = body["settings"]["num_epochs"]
-    if seconds < limit:
-        return f"The {planned} epochs took {seconds:.0f} s on two CPU cores."
-    return (
-        f"Its limit of {limit:.0f} s ended it, learning rate decayed, after "
-        f"{body['training']['epochs']} of the {planned} epochs planned."
-    )
+def _functional(figures: Mapping[str, Any]) -> list[str]:
+    """The card's tables of shares right at the threshold."""
+    headline, turns = figures["headline"], figures["assistant_turns"]
+    lines = [
+        f"## Functional suite: shares right at the threshold {THRESHOLD}",
+        "",
+        "Sentences of our own after the functionalities of HateCheck (Roettger et al. 2021), none "
+        "of whose cases were used. Every frame is held out; in the columns *new words* so are the "
+        "groups, and the words wherever a list has held-out ones. A dash is a class without a "
+        "label.",
+        "",
+        "| kind of sentence | texts | toxicity | identity_attack | toxicity, new words "
+        "| identity_attack, new words |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in figures["functional"].items():
+        cells = [
+            "-" if one[label] is None else f"{one[label]:.3f}"
+            for one in (row["words of training"], row["new words"])
+            for label in ("toxicity", "identity_attack")
+        ]
+        texts = row["words of training"]["texts"] + row["new words"]["texts"]
+        lines.append(f"| {name.replace('_', ' ')} | {texts} | {' | '.join(cells)} |")
+    lines += ["", "| over the suite | words of training | new words |", "|---|---|---|"]
+    lines += [
+        f"| {title} | {headline[key]:.3f} | {headline[key + '_new_words']:.3f} |"
+        for key, title in (
+            ("hate_found", "hate of a group found by either class"),
+            ("not_toxic", "harmless sentences that neither class calls otherwise"),
+            ("no_identity_attack", "not hate of a group, and not called identity_attack"),
+        )
+    ]
+    lines += [
+        "",
+        "## Harmless texts of others, and the share called otherwise",
+        "",
+        "| texts | number | toxicity | identity_attack |",
+        "|---|---|---|---|",
+        f"| assistants' turns, SGD test split | {turns['texts']} | {turns['toxicity']:.4f} "
+        f"| {turns['identity_attack']:.4f} |",
+    ]
+    lines += [
+        f"| {name}, held out | {row['texts']} | {row['toxicity']:.4f} "
+        f"| {row['identity_attack']:.4f} |"
+        for name, row in figures["harmless"].items()
+    ]
+    lines += [
+        "",
+        "## Spelling tricks on one word: shares right by toxicity",
+        "",
+        "| trick | hate | harmless |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {row['hate_found']:.3f} | {row['not_toxic']:.3f} |"
+        for name, row in figures["spelling"].items()
+    ]
+    return lines
 
 
 def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """README.md in the Hugging Face model-card format, from the figures measured."""
     figures = body["figures"]
     headline = figures["headline"]
+    threads = body["training"]["threads"]
     lines = [
         "---",
         "license: apache-2.0",
@@ -152,11 +284,16 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         "",
         "    python -m audit.train_scorer --data DATA --out audit/scorer",
         "",
-        _duration(body),
+        f"The {body['settings']['num_epochs']} epochs took {body['training']['seconds']:.0f} s "
+        f"with {threads} thread(s); another number of threads or another "
+        "processor sums in another order, and gives other weights in the last digits with figures "
+        "alike to about .005.",
         "",
         "Classes: `toxicity` (rude, insulting, threatening or hateful) and `identity_attack` "
         "(hate of people for the group they belong to). Other classes of detoxify have no labels "
-        "in the data and are not offered. It is a ruler for audits of English text, not a filter "
+        "in the data and are not offered. Profanity without a target ('this is fucking great') is "
+        "offensive language in davidson's labels and may score as toxicity; it is no "
+        "identity_attack. It is a ruler for audits of English text, not a filter "
         "for people: it errs, as below, and says nothing about who wrote a text.",
         "",
         "## Data",
@@ -168,8 +305,10 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         lines.append(f"| {name} | {count} | {sources[name]} |")
     lines += [
         "",
-        "Held out: a tenth of davidson, wikipedia, toxigen and dialogues by content hash, every "
-        "tenth template of our own sentences, and whole templates of the madlibs (being_*, "
+        "The counts are of distinct texts; an epoch sees each source as often as `shares` in "
+        "figures.json says. Held out: a tenth of every public source by content hash, SGD's whole "
+        "test split, every eighth template and clause of our own sentences together with nine "
+        "groups and an eighth of the rarer words, and whole templates of the madlibs (being_*, "
         "you_are_*, am_*, hate_*; trained on name_adj, verb_adj and you_occupation; a quarter of "
         "the intersectional ones is scored).",
         "",
@@ -196,20 +335,14 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         for name, (identity, value) in figures["lowest_by_madlibs"].items()
     ]
     lines += [
-        f"| short texts a second on two cores | {headline['short_texts_per_second']} |",
+        f"| short texts a second on {threads} thread(s) | {headline['short_texts_per_second']} |",
         f"| size of this folder | {headline['megabytes']} MB |",
         "",
         "The wikipedia and toxigen splits are small; the davidson labels are majority votes that "
         "call much African American English offensive (Sap et al. 2019), and the scorer learns "
-        f"that too. Shares right at the threshold {THRESHOLD} on held-out sentences of one kind:",
+        "that too.",
         "",
-        "| kind of sentence | texts | toxicity | identity_attack |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name.replace('_', ' ')} | {row['texts']} | {row['toxicity_right']:.3f} "
-        f"| {row['identity_attack_right']:.3f} |"
-        for name, row in figures["families"].items()
+        *_functional(figures),
     ]
     for name, table in figures["identities"].items():
         lines += [

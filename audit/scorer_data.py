@@ -2,9 +2,9 @@
 
 Public data sets, sentences of our own and the answers of the support-desk generator, each
 text with two labels: toxicity and identity_attack, where None means that the source does
-not say. Texts are held out
-by content hash, madlibs by whole template; a training text equal to a held-out one, in
-lower case without punctuation, is dropped. Nothing here prints a text.
+not say. Texts are held out by content hash, madlibs by whole template, sentences of our own by
+frame and word; a training text equal to a held-out one, in lower case without punctuation, is
+dropped. Nothing here prints a text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audit.scorer_sentences import misspell, sentences
+from audit.scorer_sentences import Sentence, misspell, sentences, suite
 from registry.records import UserError
 from train import sources
 from train.synth import generate
@@ -33,8 +33,11 @@ SOURCES = {
     "toxigen": "ToxiGen demonstrations and prompts (Hartvigsen et al. 2022), "
     "MIT and CDLA-Permissive-2.0",
     "templates": "sentences of this project, Apache-2.0",
-    "dialogues": "turns of SGD (Rastogi et al. 2020), CC-BY-SA-4.0, and Taskmaster-4, CC-BY-4.0, "
-    "all taken for harmless",
+    "dialogues": "turns of SGD's train split (Rastogi et al. 2020), CC-BY-SA-4.0, and of "
+    "Taskmaster-4, CC-BY-4.0, all taken for harmless",
+    "banking": "customers' questions of BANKING77's train split (Casanueva et al. 2020), "
+    "CC-BY-4.0, taken for harmless",
+    "everyday": "contexts of HellaSwag (Zellers et al. 2019), MIT, taken for harmless",
     "synth": "answers of this project's support-desk generator, CC0-1.0",
 }
 TRAINING_MADLIBS = frozenset({"name_adj", "verb_adj", "you_occupation"})
@@ -44,7 +47,8 @@ _LIKE_A_HELD_OUT_MADLIB = re.compile(r"(you are an? |being |i am |i hate )")
 
 
 NUM_SUPPORT = 800  # conversations of train.synth
-NUM_TURNS = 6000  # distinct turns of each public dialogue set
+SUITE_EACH = 150  # held-out sentences of a family, once with words of training, once with others
+NEW_WORDS = ", new words"  # ends the part of the latter
 
 
 class ScorerDataError(UserError):
@@ -83,8 +87,8 @@ def read(data: Path, *, num_sentences: int, num_madlibs: int, seed: int) -> Spli
     """All rows, split. Raises ScorerDataError naming the file that cannot be read."""
     rng = np.random.default_rng(seed)
     real = [*_davidson(data), *_wikipedia(data), *_toxigen(data)]
-    real += [*_support(seed), *_dialogues(data)]
-    own_test = list(_own(num_sentences // 10, seed=seed, test=True))
+    real += [*_support(seed), *_dialogues(data), *_banking(data), *_everyday(data)]
+    own_test = list(suite_rows(min(SUITE_EACH, num_sentences // 50), seed=seed))
     test = [row for row in real if in_test(row.text)] + own_test
     madlibs = list(_madlibs(data))
     held_madlibs = [row for row in madlibs if row.part not in TRAINING_MADLIBS]
@@ -95,7 +99,7 @@ def read(data: Path, *, num_sentences: int, num_madlibs: int, seed: int) -> Spli
         *(kept_madlibs[i] for i in order),
         *(
             row
-            for row in _own(num_sentences, seed=seed, test=False)
+            for row in map(_row, sentences(num_sentences, seed=seed))
             if not _LIKE_A_HELD_OUT_MADLIB.match(row.text.lower())
         ),
     ]
@@ -113,9 +117,15 @@ def _once(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
 
 
-def _own(num: int, *, seed: int, test: bool) -> Iterator[Row]:
-    for one in sentences(num, seed=seed, test=test):
-        yield Row(one.text, one.toxicity, one.identity_attack, "templates", one.family)
+def _row(one: Sentence, ending: str = "") -> Row:
+    return Row(one.text, one.toxicity, one.identity_attack, "templates", one.family + ending)
+
+
+def suite_rows(num_each: int, *, seed: int) -> Iterator[Row]:
+    """The functional suite: each family with words of training, then with new ones."""
+    for new_words in (False, True):
+        for one in suite(num_each, seed=seed, new_words=new_words):
+            yield _row(one, NEW_WORDS if new_words else "")
 
 
 def _support(seed: int) -> list[Row]:
@@ -131,26 +141,44 @@ def _support(seed: int) -> list[Row]:
 
 def _dialogues(data: Path) -> Iterator[Row]:
     """What people and assistants say when they book and order; none of it is an insult."""
+    turns: dict[str, None] = {}
     for name, path in (
         ("sgd", "sgd/train.jsonl.gz"),
         ("taskmaster4", "taskmaster4/dialogs.jsonl.gz"),
     ):
-        turns: dict[str, None] = {}
         for conversation in sources.read(data / path, name):
             turns.update((message.content, None) for message in conversation.messages)
-            if len(turns) >= NUM_TURNS:
-                break
-        for text in list(turns)[:NUM_TURNS]:
-            yield Row(text, 0, 0, "dialogues", "booking and ordering")
+    for text in turns:
+        yield Row(text, 0, 0, "dialogues", "booking and ordering")
+
+
+def assistant_turns(data: Path) -> list[str]:
+    """What assistants say in SGD's test split, which nothing is trained on: all harmless."""
+    turns: dict[str, None] = {}
+    for conversation in sources.read(data / "sgd/test.jsonl.gz", "sgd"):
+        said = (one.content for one in conversation.messages if one.role == "assistant")
+        turns.update((text, None) for text in said)
+    return list(turns)
+
+
+def _banking(data: Path) -> Iterator[Row]:
+    for line in _table(data / "banking77/train.csv", "text"):
+        yield Row(line["text"].strip(), 0, 0, "banking", "customers of a bank")
+
+
+def _everyday(data: Path) -> Iterator[Row]:
+    for line in _open(data / "hellaswag/hellaswag_val.jsonl.gz"):
+        yield Row(json.loads(line)["ctx"], 0, 0, "everyday", "descriptions of everyday actions")
 
 
 def _tricks(rows: list[Row], rng: np.random.Generator) -> Iterator[Row]:
-    """Misspelt copies of an eighth of our own and toxigen's rows, harmless ones as well."""
+    """Misspelt copies of an eighth of the short rows, harmless ones as well."""
     for row in rows:
-        if row.source in ("templates", "toxigen") and rng.random() < 0.125:
-            yield Row(
-                misspell(row.text, rng), row.toxicity, row.identity_attack, row.source, row.part
-            )
+        if row.source not in ("madlibs", "everyday") and rng.random() < 0.125:
+            text = misspell(row.text, rng)
+            if rng.random() < 0.5:
+                text = misspell(text, rng)
+            yield Row(text, row.toxicity, row.identity_attack, row.source, row.part)
 
 
 def _open(path: Path) -> Iterator[str]:
@@ -164,7 +192,8 @@ def _open(path: Path) -> Iterator[str]:
     except OSError as error:
         raise ScorerDataError(
             f"cannot read {path} ({error.strerror or error}); give the folder that holds "
-            "davidson_hate, jigsaw_unintended_bias, toxigen, sgd and taskmaster4 as --data"
+            "davidson_hate, jigsaw_unintended_bias, toxigen, sgd, taskmaster4, banking77 and "
+            "hellaswag as --data"
         ) from error
 
 

@@ -1,271 +1,276 @@
-"""Seeded sentences of our own that teach the scorer what a word list cannot.
+"""Sentences of our own that teach the scorer what a word list cannot: a small grammar.
 
-Content note: half of these templates are insults and hateful claims, spelled out
-because a scorer learns what it sees; slurs are not, they come from the training data.
+Content note: half of these templates are insults and hateful claims, spelled out because a
+scorer learns what it sees.
 
-Each family has one label pair (toxicity, identity_attack) and comes with its mirror
-image: the claim and its denial, the claim and the protest that quotes it, the insult
-and the apology, the group as target and as a plain mention, "hate" of a person and of
-a rainy day. ``audit.scorer_sentences`` draws from them.
+Each family is one thing that people do with words, after the functionalities of HateCheck
+(Roettger et al. 2021, https://arxiv.org/abs/2012.15606, table 1), with sentences of our own. It
+has one label pair (toxicity, identity_attack), and comes with its mirror image: the claim and its
+denial, the claim and the protest that quotes it, the insult and the apology, the group as target
+and as a plain mention, the same verb for a group, for a person and for a rainy day. A slot may
+stand for a clause with slots of its own. ``audit.scorer_sentences`` draws from them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from audit.scorer_words import HATEFUL_PREDICATES, KIND_PREDICATES
-
-
-@dataclass(frozen=True)
-class Family:
-    """Templates that share one label: ``toxicity`` and ``identity_attack`` in {0, 1}."""
-
-    name: str
-    toxicity: int
-    identity_attack: int
-    templates: tuple[str, ...]
-    share: float = 1.0
-
+from audit.scorer_clauses import LATER, OPINION, QUESTION, Family, framed
+from audit.scorer_harmless import HARMLESS
 
 # fmt: off
-HATE = Family(
-    "hate_of_a_group", 1, 1,
-    (
-        *(f"{{G}} {predicate}" for predicate in HATEFUL_PREDICATES),
-        "{G} are {vile}", "{G} are {vile} and {vile}", "{G} are nothing but {pests}",
-        "all {G} are {pests}", "{G} are a {disease} on society", "i {loathe} {G}",
-        "i {loathe} every {S} i meet", "honestly i {loathe} {G} so much",
-        "all {G} should {vanish}", "{G} need to {vanish}", "{G} should be {harmed}",
-        "every {S} should be {harmed}", "we must {harm} all {G}", "i want to {harm} {G}",
-        "i will {harm} the next {S} i see", "someone ought to {harm} these {G}",
-        "{G} do not deserve {goods}", "{G} are not human", "{G} are not even people",
-        "{G} do not belong in this country", "{G} are not welcome here",
-        "{G} are ruining this country", "{G} make me sick", "keep {G} away from my family",
-        "nobody wants {G} around here", "why are {G} always so {vile}?",
-        "how can anyone stand {G}?", "the world would be better without {G}",
-        "{G} are inferior to the rest of us", "never trust a {S}",
-        "send all the {G} back where they came from", "{G} should not be allowed to vote",
-        "get those {vile} {G} out of here", "no {S} deserves to live",
-        "all {G} deserve to {suffer}", "what you do not get is that {G} are {vile}",
-        "everyone knows {G} are {vile}", "in my opinion {G} are {vile}",
-        "you {vile} {S}", "shut up you {vile} {S}", "go back home you {vile} {S}",
-        "my neighbours are {A}. they are {vile}", "that man is {A}. i {loathe} him for it",
-        "she is {A}, so of course she is {vile}", "i would never hire a {S}, they are {vile}",
-        "{G} only want to steal what is ours", "what a {vile} {S} he is",
-        "people who are {A} are {vile}", "i will never respect {G}",
-        "{G} have no place among decent people", "being around {G} makes me want to throw up",
-        "it is disgusting to see {G} on television", "we should get rid of {G}",
-        "{S} spotted, someone {harm} it", "if you are {A} you should {vanish}",
-        "stop pretending {G} are equal to us", "{G} are less than animals",
-        "a {S} is worth less than dirt", "do not let {G} near your children",
-        "the only good {S} is a dead one", "{G} will destroy us all if we let them",
-        "i do not want {G} in our schools", "{G} are too {vile} to be doctors",
-        "it is time to {harm} the {G}", "these {G} are {pests}, simple as that",
-    ),
-    share=4.0,
-)
-
-GROUP_IS_FINE = Family(
-    "group_mentioned_kindly_or_plainly", 0, 0,
-    (
-        *(f"{{G}} {predicate}" for predicate in KIND_PREDICATES),
-        "{G} are {nice}", "{G} are {nice} and {nice}", "i {love} {G}",
-        "i {love} every {S} i meet", "honestly i {love} {G} so much", "{G} deserve {goods}",
-        "all {G} should have {goods}", "we must protect {G}", "{G} should be treated fairly",
-        "every {S} should be {welcomed}", "{G} are welcome here", "i want to help {G}",
-        "{G} belong in this country", "the world is better with {G} in it",
-        "{G} make this country stronger", "many of my friends are {G}",
-        "my {relative} is {A} and {does}", "my neighbours are {A}. they are {nice}",
-        "as a {S}, i {felt}", "i'm a {S} and i {felt}", "i'm {A}", "i'm a {S}",
-        "he's a {S}", "she's {A} and {does}", "we're a {A} family and we {felt}",
-        "the {S} next door {does}", "a {S} asked me where the station is",
-        "she grew up in a {A} family", "he works with {G} at the community centre",
-        "there is a meeting for {G} on thursday", "the law gives {G} {goods}",
-        "the book is about a {S} who {does}", "{G} and their families met in the park",
-        "do you have cards for {G}?", "is this shop accessible for {G}?",
-        "a survey asked {G} about the news", "two {G} opened a bakery in our street",
-        "it is {nice} to be a {S}", "it is hard to be {A} in this town",
-        "i wish more {G} worked here", "proud to be {A}", "happy to be a {S}",
-        "{G} have lived in this city for centuries", "our doctor is a {nice} {S}",
-        "what is it like to grow up {A}?", "the new teacher is {A}", "{A} and proud of it",
-        "{G} can be {nice} parents", "{G} were treated unfairly for a long time",
-        "attacks on {G} have gone up and we need to speak out",
-        "my wife is {A}, and i {love} her", "no, {G} are just like everyone else",
-        "why are there so few {G} in parliament?", "how can we support {G} better?",
-        "i will always respect {G}", "a {S} and a {S} walked into the library",
-        "this film shows {G} as {nice} people", "{G} pay taxes like everybody else",
-        "yes, i am {A}, and yes, i {felt}", "nothing wrong with being {A}",
-        "{G} are just people", "{G} are human", "{G} are welcome, come in",
-        "you are {A}, and that is great", "you {G} are {nice}", "a {S} like you is welcome",
-        "some {G} live in our street", "all {G} are equal to us", "{G} have rights too",
-        "are {G} happy here? yes they are", "does anyone know {G} who like chess?",
-        "i am on the side of {G}", "{G} should get {goods}", "i like to work with {G}",
-        "there are {G} in every town", "the {A} community opened a new centre",
-        "my view is simple: {G} should be {welcomed}", "{G} must be {welcomed}",
-        "{G} can be trusted", "{G} are the best", "let us {welcome} some {G}",
-        "i have never met a {S} who was not {nice}", "they are {G}, so what",
-        "i met a {S} at work, we talked about music", "a {A} customer asks for help",
-        "marrying a {S} made me happy", "i learned a lot from {G}", "{nice} {G}",
-        "{nice} {S}", "if a {S} moves in next door i will bake a cake", "long live all {G}",
-        "when did {G} get the right to vote?", "god bless {G}", "a {S} called about a refund",
-        "i think {G} are {nice}", "{G} are so {nice}", "we are {G} and we are proud",
-    ),
-    share=2.0,
-)
-
-DENIAL = Family(
-    "hate_or_insult_denied", 0, 0,
-    (
-        "{G} are not {vile}", "{G} are not {pests}", "{G} aren't {vile} at all",
-        "it is not true that {G} are {vile}", "no, {G} are not {vile}, they are {nice}",
-        "i do not {loathe} {G}", "i don't {loathe} {G}, i {love} them",
-        "nobody should {loathe} {G}", "no {S} deserves to be {harmed}",
-        "no {S} should ever be {harmed}", "we do not want to {harm} {G}",
-        "{G} should never be {harmed}", "i would never {harm} a {S}",
-        "i never said {G} are {vile}", "i do not believe that {G} are {vile}",
-        "{G} don't deserve to {suffer}", "we must not treat {G} like {pests}",
-        "you are not {dumb}", "you're not {dumb}", "you are not {dumb}, you are {nice}",
-        "you aren't {dumb} at all", "i never said you were {dumb}",
-        "i don't think you are {dumb}", "nobody thinks you are {dumb}",
-        "you are no {fool}", "he is not a {fool}", "she is not {dumb}, just tired",
-        "don't call yourself {dumb}", "that was not a {dumb} question",
-        "there are no {dumb} questions", "it isn't {dumb} to ask for help",
-        "i am not saying that you are a {fool}", "they are not {fool}s",
-        "you are anything but {dumb}", "i would not call him a {fool}",
-        "i do not want you to {suffer}", "nobody is going to {harm} you",
-        "i will never {harm} you", "don't worry, you did nothing {dumb}",
-        "you are not a bad person", "i don't hate you", "we don't hate anyone here",
-        "it is wrong to think that {G} are {pests}", "{G} are neither {vile} nor {vile}",
-        "not all {G} are {vile}", "{G} are by no means {vile}", "{G} are hardly {pests}",
-        "do not {harm} {G}", "you should not {harm} {G}", "we can't let anyone {harm} {G}",
-        "it is a crime to {harm} {G}", "stop it, {G} are not {vile}",
-        "who says that {G} are {vile}? that is a lie", "i will not {harm} you",
-        "you are not a {fool}", "you're not a {fool}, don't worry", "i am not {dumb}",
-        "he isn't {dumb}", "we are not {fool}s", "this was not {dumb} of you",
-        "nothing you said was {dumb}", "i don't want to {harm} anyone", "never {harm} people",
-        "you do not deserve to {suffer}", "you don't look {vile}", "being {A} is not a sickness",
-        "i have never thought of {G} as {vile}", "that does not make you a {fool}",
-        "{G} should not {suffer}", "{G} are not a threat", "{G} did nothing wrong",
-    ),
-    share=2.0,
-)
-
-INSULT = Family(
-    "insult_or_threat_to_a_person", 1, 0,
-    (
-        "you {dumb} {fool}", "you are {dumb}", "you are so {dumb}", "you're {dumb}",
-        "you are {dumb} and {vile}", "you're such a {fool}", "you are nothing but a {fool}",
-        "what a {fool}", "what a {dumb} thing to say, {fool}", "shut up, {fool}",
-        "shut your mouth you {dumb} {fool}", "go away you {fool}", "he is a complete {fool}",
-        "only a {fool} would say that", "are you {dumb} or what?", "how {dumb} can you be?",
-        "you must be really {dumb}", "listen, {fool}, nobody asked you", "get lost, {fool}",
-        "i hope you {suffer}", "i will {harm} you", "i know where you live and i will {harm} you",
-        "someone should {harm} you", "you deserve to {suffer}", "you make me sick",
-        "nobody likes you, {fool}", "your mother is a {fool}", "my boss is a {dumb} {fool}",
-        "the referee is a {dumb} {fool}", "{workers} are {vile}", "{workers} are all {fool}s",
-        "all {workers} should be {harmed}", "i {loathe} you",
-        "i {loathe} {workers}, they are {vile}", "you {vile} piece of garbage",
-        "everyone thinks you are {vile}", "you look {vile}",
-        "your face is {vile}", "just {vanish}, you {fool}", "you people are {dumb}",
-        "this {fool} has no idea", "i can't believe how {dumb} you are",
-        "support staff here are {dumb} {fool}s", "she is a {vile} {fool}", "die, you {fool}",
-        "he looks like a {dumb} {fool}", "stop talking, you sound like a {fool}",
-        "you will pay for this, {fool}", "i'm going to {harm} that {fool}",
-        "you should {vanish} and never come back, {fool}", "kill yourself, {fool}",
-        "you're a {dumb}, {vile} {fool} and i {loathe} you", "wow you are {dumb}",
-        "you are {vile}", "you're {vile}", "he is {vile} and {dumb}", "{fool}", "you {fool}",
-        "you're a {fool}", "he's a {fool}", "she's such a {fool}", "that {fool} again",
-        "you {fool}s", "you all are {fool}s", "they are {fool}s", "ignore that {fool}",
-        "do you have a brain, {fool}?", "even a {fool} could do it, but not you",
-        "you are the worst, {vanish}", "i will find you and {harm} you", "i'll {harm} you",
-        "watch your back or i will {harm} you", "you should be {harmed}",
-        "you are a {dumb} agent and this shop is run by {fool}s", "you are useless, {fool}",
-        "the agent was {dumb} and {vile}", "you {dumb} robot", "you are good for nothing",
-        "nobody will miss you when you die", "you are {vile} and {vile}, {vanish}",
-        "{vanish}, {fool}", "{vanish}, all of you", "screw you, {fool}", "i {loathe} that {fool}",
-    ),
-    share=2.6,
-)
-
-ORDINARY = Family(
-    "words_of_harm_in_ordinary_use", 0, 0,
-    (
-        "i {loathe} {thing}", "i really hate {thing}", "{thing} is {bad}", "{thing} makes me sad",
-        "this {item} is {bad}", "the {item} i got is {bad} and i want my money back",
-        "my {item} died after two days", "this app is killing my battery",
-        "how do i kill a process that hangs?", "i could murder a pizza right now",
-        "we shot the film in {place}", "the comedian killed it last night",
-        "the {colour} {item} is sold out", "do you have the {item} in {colour}?",
-        "is the {item} cut straight or loose?", "i found my old {item}", "a young tree needs water",
-        "venetian blind for a small window, in {colour}", "the deadline is killing me",
-        "he died of old age in {place}", "she fought against cancer", "my phone is dead",
-        "i feel {dumb}, i forgot my password again", "sorry, i made a {dumb} mistake",
-        "i felt like a {fool} because i locked myself out", "i was {dumb} to wait so long",
-        "i'm sick of waiting for my {item}", "i am furious that my {item} is late",
-        "your delivery is {bad} and i am very disappointed", "this is the worst {item} i ever had",
-        "the smell of the {item} is disgusting", "there is dirt on the {item}",
-        "get rid of stains with cold water", "the dog bit the {item}", "rats eat grain",
-        "i have a pest problem in the garden", "the virus in my computer deleted the files",
-        "the medicine is against a disease of the lung", "that test was hard, i got destroyed",
-        "the {item} was crushed in the post", "burn the candle for two hours at most",
-        "i hate it when {thing} takes so long", "the trash is collected on monday",
-        "hit the button to send", "i want to beat my record", "the new trailer is the bomb",
-        "shooting stars can be seen tonight", "i lost my {item} and i'm angry with myself",
-        "you were right and i was wrong", "what the {item} costs is a joke",
-    ),
-)
-
-SHOP = Family(
-    "support_desk", 0, 0,
-    (
-        "hello, how can i help you today?", "your order {number} will arrive on {day}",
-        "order {number} was shipped on {day} and should be with you by {day}",
-        "i have cancelled order {number} as you asked", "the refund of {money} is on its way",
-        "we will refund {money} to your card within five days",
-        "i am sorry to hear that. let me look into it for you",
-        "i'm sorry your {item} arrived damaged. would you like a refund or a replacement?",
-        "could you tell me your order number, please?", "the {colour} {item} is in stock",
-        "the {item} comes in {colour} and {colour}", "you can return the {item} within 30 days",
-        "please print the label and bring the parcel to any post office",
-        "i have changed the delivery address to {place}", "you are welcome! anything else?",
-        "is there anything else i can help you with?", "thank you for waiting",
-        "i want to return my {item}", "where is my order {number}?", "can i change the colour?",
-        "i would like to exchange the {item} for a {colour} one", "i was charged twice",
-        "my {item} has not arrived yet", "when will order {number} be delivered?",
-        "please cancel my order", "how long does delivery to {place} take?",
-        "i can only help with orders, returns and accounts of this shop",
-        "i can't help with that, but i can check your order for you",
-        "i understand that you are upset. let us sort this out",
-        "please stay polite, then i can help you", "i forgot my password",
-        "i have sent a link to reset your password", "your account is closed now",
-        "delivery to {place} costs {money}", "standard delivery takes {number2} days",
-        "thanks a lot, have a nice day", "good morning", "good bye", "yes", "no", "ok",
-        "yes, that is right", "no, that's all for now", "great, thank you",
-        "i checked order {number}: it has a {colour} {item} and costs {money}",
-        "the pickup point in {place} is open until 8 pm", "we do not ship to {place} yet",
-        "the invoice for {money} was sent to you by email on {day}",
-        "my name is anna and i live in {place}", "the weather is nice in {place}",
-        "the meeting is on {day}", "we had dinner with friends in {place}",
-        "the train to {place} leaves at noon", "he plays the piano every {day}",
-        "i read a book about the history of {place}", "she bought a {colour} {item}",
-        "can you recommend a {item}?", "the {item} is made of cotton", "what a lovely {item}",
-    ),
-    share=2.0,
-)
-
-QUOTED = (
-    "saying \"{Q}\" is wrong", "it is wrong to say that {Q}", "\"{Q}\" is a horrible thing to say",
-    "please stop saying that {Q}", "people who say \"{Q}\" should be ashamed",
-    "anyone who claims that {Q} is mistaken", "he said \"{Q}\" and i told him off",
-    "if you say \"{Q}\" you hurt people", "i was shocked when she wrote \"{Q}\"",
-    "you can't just say \"{Q}\" to people", "claims that {Q} have been proven false",
-    "\"{Q}\" is hate speech and has no place here", "posts like \"{Q}\" were removed",
-    "no one should have to hear \"{Q}\"", "my classmate was told \"{Q}\" and cried",
-    "comments such as \"{Q}\" are not allowed in this shop", "to say \"{Q}\" is not ok",
-    "i disagree with everyone who thinks that {Q}", "it hurts to read \"{Q}\"",
-    "the moderator deleted \"{Q}\"",
-)
+HATE = Family("hate_description", 1, 1, (
+    "{SUBJ} are {vile}", "{SUBJ} are {VERY} {vile}", "{SUBJ} are {vile} {pests}",
+    "{S} spotted, how {vile}", "every {S} is {vile}", "a {S} is always {vile}", "{vile} {G}",
+    "what a {vile} {S} he is", "all {G} are {vile}", "that {vile} {S} again", "{G} = {vile}",
+    "this {S} is {VERY} {vile}", "being {A} is {vile}", "{G} are some of the most {vile} people",
+    "{G} have {vile} minds", "never trust a {S}", "my neighbour is {A}, so of course {vile}",
+    "{G} always look {vile}", "it is {vile} to be {A}", "i find {G} {vile}",
+    "there is nothing more {vile} than {G}", "no one is as {vile} as {G}", "{A} people act {vile}",
+    "{A} culture is {vile}", "{A} men and {A} women alike are {vile}",
+    "a {vile} person, like every {S}", "there's nothing {nice} about {G}",
+    "i have yet to meet a {S} who is not {vile}",
+    "whenever a {S} speaks, something {vile} comes out", "whoever is {A} is also {vile}",
+    "{G} are the most {vile} thing on earth", "{G} were {vile} yesterday and are {vile} today",
+    "not one {S} is {nice}, they are all {vile}", "{A} girls are {VERY} {vile}",
+    "you are a typical {S}, {vile} at everything", "she is {vile}, like all {G}",
+    "{G}: {vile}, {vile} and {vile}", "that {S} over there is {vile}, no surprise",
+), 1.6, "{SUBJ} {BAD}")
+HATE_FEELING = Family("hate_feeling", 1, 1, (
+    "i {loathe} {G}", "i {loathe} every {S} i meet", "honestly i {loathe} {G} so much",
+    "i {loathe} {G} and {G}", "we all {loathe} {G}", "god, i {loathe} {G}", "{G} {revolt}",
+    "everything about {G} makes me angry", "i will never like {G}",
+    "the sight of {G} is unbearable", "my family and i {loathe} {G}",
+    "i can't help it, i {loathe} {G}", "{S}s {revolt}", "i {loathe} being around {G}",
+    "i {loathe} {A} people with all my heart", "how i {loathe} {G}",
+    "that man is {A}. i {loathe} him for it", "nobody {site} likes {G}",
+    "if you're {A}, i {loathe} you", "being near {G} makes me want to throw up",
+    "i {loathe} {A} women", "i {loathe} you {G}", "it fills me with hate to see {G} {site}",
+    "i wish i did not have to see {G}", "fuck {G}", "{G} can go to hell", "screw all {G}",
+    "to hell with {G}", "{G} really {revolt}", "down with {G}",
+    "{G} make me so angry i could scream", "{G} give me the creeps",
+    "i am sick and tired of these {G}", "i would rather die than sit next to a {S}",
+    "i have a deep hatred of {G}", "my hatred of {G} grows every day",
+    "i feel nothing but disgust for {G}", "the mere thought of {G} is repulsive to me",
+    "i get furious whenever a {S} walks by", "{G}, i {loathe} them",
+    "i {loathe} {G} more than anything", "{G} are the people i {loathe} most",
+    "i'm fed up with {G}, fed up", "i just {loathe} it when {G} talk",
+    "a {S} moved in, and i {loathe} it",
+), 1.4)
+HATE_DEHUMANISING = Family("hate_dehumanising", 1, 1, (
+    "{SUBJ} are {pests}", "{SUBJ} are nothing but {pests}", "{G} are {plague} on {country}",
+    "{G} are like {plague}", "{G} are not human, they are {pests}", "{G} are less than {pests}",
+    "{G} live like {pests}", "{G} multiply like {pests}", "{G} are infesting {country}",
+    "a {S} is worth less than dirt", "{G} are {pests} in human form", "{G} are not people",
+    "treat {G} like the {pests} they are", "calling {G} human is an insult to humans",
+    "{country} is infested with {G}", "like {pests}, {G} come out at night", "{G}, you {pests}",
+    "you {G} are {pests}", "i would rather live with {pests} than with {G}",
+    "{G} are {vile} {pests}", "we need to clean {country} of {G}",
+    "every {S} is a kind of {plague}", "these {pests} called {G}", "{pests}, that is what {G} are",
+    "{G} spread like {plague}", "that {S} is an animal",
+), 1.2)
+HATE_IMPLICIT = Family("hate_implicit", 1, 1, (
+    "i would never hire a {S}", "keep {G} away from my family",
+    "{country} would be better without {G}", "nobody wants {G} around here",
+    "of course it was a {S}", "{G} only want to take what is ours",
+    "i don't want {G} in our schools", "lock your doors, {G} are here",
+    "it is because of {G} that we are poor", "what do you expect from a {S}?", "typical {S}",
+    "would you let a {S} near your children?", "the only good {S} is a dead one",
+    "i would be ashamed if my son married a {S}", "you can smell {G} from far away",
+    "there goes {country}, thanks to {G}", "{A} is just another word for {vile}",
+    "i'm glad that i am not {A}", "god made {G} by mistake", "hide your money, a {S} is coming",
+    "{G} have never invented anything", "we don't serve {G} here",
+    "stop pretending {G} are equal to us", "being {A} is a disease that should be cured",
+    "no {S} should be allowed to raise a child", "if you are {A} you have no right to speak",
+    "{G} are the reason {country} is a mess", "i feel sorry for children whose parents are {A}",
+    "{country} belongs to us, not to {G}", "a {S} can never be one of us",
+    "no wonder she failed, she is {A}", "how could a {S} ever be clever?",
+    "give {G} a finger and they take the arm", "the more {G}, the more crime", "{G} did this to us",
+    "if i had my way, every {S} would be {harmed}", "you can't expect a {S} to do anything right",
+    "i wouldn't touch a {S} with a stick", "the only thing {G} know how to do is break the law",
+    "every {S} should be ashamed of being {A}", "how many more {G} do we have to feed?",
+    "{G} are property", "a {S} belongs in a cage", "{G} were put on earth to serve us",
+    "that is what you get when you let {G} in", "{G} are at it again, always complaining",
+    "don't let your daughter date a {S}", "a {S} is worth nothing",
+    "why should i share a room with a {S}?", "we built this, and {G} want to have it for free",
+    "{G} should stay at home where nobody sees them", "{G} only pretend to work",
+    "my taxes pay for these {G}", "i will move if another {S} comes to live here",
+    "the clever ones are never {A}", "{G} are closer to {pests} than to us",
+    "a {S} teaching children? over my dead body", "they hired a {S}, so the place will go to ruin",
+    "two things i avoid: {pests} and {G}", "a doctor who is {A}? no thanks, i want a real one",
+    "leave it to {G} to ruin a party", "somebody must protect our children from {G}",
+    "{G} want special treatment all the time", "it takes ten {G} to do the work of one of us",
+    "{A} and clever? that does not exist",
+), 1.8, "{SUBJ} {hateful}")
+THREAT = Family("threat_against_a_group", 1, 1, (
+    "i will {harm} {G}", "i want to {harm} {G}", "i am going to {harm} every {S} i see",
+    "let's {harm} some {G}", "we must {harm} all {G}", "someone ought to {harm} these {G}",
+    "i'll {harm} the next {S} i see", "we are coming to {harm} you {G}", "time to {harm} the {G}",
+    "i hope someone will {harm} {G}", "{harm} all {G}", "{harm} the {G}",
+    "if i see a {S}, i will {harm} them", "one day we will {harm} all the {G}",
+    "i'd love to {harm} a few {G}", "{G}, i will {harm} you", "i have a gun and i hate {G}",
+    "{G} better hide, we will {harm} them", "watch out {G}, we {harm} you next",
+    "we will come for all {G}", "i would gladly {harm} {G}", "who wants to help me {harm} {G}?",
+    "tonight we {harm} {G}", "{S} spotted, someone {harm} it", "you should {harm} {G}",
+    "i dream of the day when we {harm} {G}", "whoever will {harm} a {S} is my friend",
+    "somebody please {harm} every {S}", "i swear i will {harm} the first {S} who talks to me",
+    "let's get together and {harm} the {G} in our street", "give me a gun and i will {harm} {G}",
+    "a bullet for every {S}", "i am about to {harm} some {G}",
+    "my friends and i will {harm} {G} tonight", "{G} will be {harmed}, just you wait",
+    "don't walk alone, {S}, or we will {harm} you",
+    "i know where the {G} live and i will {harm} them",
+), 1.3)
+THREAT_NORMATIVE = Family("calls_for_harm_to_a_group", 1, 1, (
+    "{SUBJ} should be {harmed}", "{G} must be {harmed}", "every {S} should be {harmed}",
+    "all {G} should {vanish}", "{G} need to {vanish}", "all {G} deserve to {suffer}",
+    "{G} should {vanish} or be {harmed}", "no {S} deserves to live", "i want all {G} to {vanish}",
+    "i want {G} to be {harmed}", "it would be good if {G} were {harmed}", "{G} ought to {suffer}",
+    "the government should have {G} {harmed}", "{G} have to be {harmed} before it is too late",
+    "if it were up to me, {G} would be {harmed}", "get {G} {harmed} now", "{vanish}, {G}",
+    "send all the {G} back where they came from", "get those {vile} {G} out of here",
+    "i hope all {G} {vanish}", "can we have {G} {harmed} already?", "{G} are asking to be {harmed}",
+    "why have {G} not been {harmed} yet?", "we should get rid of {G}", "{G} had better {vanish}",
+    "it is time that {G} are {harmed}", "throw all the {G} out", "{country} must be rid of {G}",
+    "a law should be made so that {G} are {harmed}", "{G} have to be stopped by all means",
+    "the best thing would be if all {G} were {harmed}", "lock {G} up and throw away the key",
+    "the world would be better if all {G} were {harmed}", "why not have every {S} {harmed}?",
+    "round up the {G} and have them {harmed}",
+), 1.3)
+HATE_SLUR = Family("hate_with_a_slur", 1, 1, (
+    "you {slur}", "you {vile} {slur}", "{slur}", "shut up you {slur}", "you are just a {slur}",
+    "i {loathe} {slur}s", "all {slur}s should be {harmed}", "{slur}s are {pests}",
+    "{vanish}, {slur}", "he is a {vile} {slur}", "look at that {slur}", "what a {slur}",
+    "{slur}s are {vile}", "{slur}s {hateful}", "go home, {slur}", "i'll {harm} every {slur}",
+    "only a {slur} would say that", "no {slur}s allowed", "stupid {slur}", "kill the {slur}",
+    "these {slur}s {revolt}", "die {slur}", "my neighbour is a {slur}",
+    "another {slur} on television", "you {A} {slur}", "{swear} {slur}s", "she looks like a {slur}",
+    "get out of here you {slur}", "that {slur} stole my bike",
+), 1.2)
+HATE_PROFANE = Family("hate_with_profanity", 1, 1, (
+    "{swear} {G}", "i {swear} hate {G}", "{G} are {swear} {vile}", "{G} are {swear} {pests}",
+    "fuck all {G}", "fuck you, you {A} {fool}", "{oath}, i {loathe} {G}", "{oath} these {G}",
+    "you {swear} {S}", "a {swear} {S} again", "{G} can {swear} {vanish}",
+    "i {loathe} those {swear} {G}", "every {swear} {S} should be {harmed}",
+    "{oath}, {G} are {vile}", "{A} {fool}", "you {A} {fool}", "you {vile} {A} {fool}",
+    "{swear} {A} {pests}", "shut up you {A} {fool}", "{A} {pests}",
+    "that {A} {fool} should be {harmed}", "{A} people are {swear} {vile}",
+    "those {swear} {A} {fool}s",
+), 1.1)
+HATE_AT_YOU = Family("hate_at_somebody_for_their_group", 1, 1, (
+    "you {vile} {S}", "shut up you {vile} {S}", "go back home you {vile} {S}",
+    "she is {A}, so of course she is {vile}", "if you are {A} you should {vanish}",
+    "you are {A} and that makes you {vile}", "i {loathe} you because you are {A}",
+    "you {S}, {vanish}", "get away from me, {S}", "as a {S} you will never be {nice}",
+    "you are {A}, you deserve to {suffer}", "too {A} to be {nice}",
+    "nobody likes you because you are {A}", "listen, {S}, you are {vile}",
+    "you people, you {G}, are {pests}", "he's {A}, what a {plague}", "{vanish}, you {A} {fool}",
+), 0.8)
+HATE_NEGATED = Family("kindness_denied", 1, 1, (
+    "no {S} deserves {goods}", "no {S} will ever be {nice}", "i will never {welcome} {G}",
+    "i do not {welcome} {G}", "nobody should {welcome} {G}", "it is a lie that {G} {GOOD}",
+    "never {welcome} a {S}", "i don't think {G} deserve {goods}",
+    "stop saying that {G} {GOOD}, they don't", "we should not let {G} have {goods}",
+    "i can't {welcome} {G}", "it is wrong to {welcome} {G}", "why should {G} have {goods}?",
+    "you can't {welcome} {G}", "nobody believes that {G} {GOOD}",
+    "there is no such thing as a {nice} {S}", "refuse to {welcome} {G}",
+    "there is nothing {nice} about {G}", "{G} have done nothing to deserve {goods}",
+    "i have never met a {nice} {S}", "don't give {G} {goods}", "not a single {S} is {nice}",
+    "{G} never did anything {nice} for {country}", "i do not respect {G} and i never will",
+    "{G} are not like us and never will be", "{G} are not real citizens of {country}",
+    "no {S} can ever be {welcomed} in my house", "{G} don't belong in {country}",
+    "who could {welcome} {G}? not me",
+), 1.4, "{SUBJ} {NOT_GOOD}")
+HATE_QUESTION = Family("hate_as_a_question", 1, 1, (
+    "why are {G} always so {vile}?", "how can anyone stand {G}?", "what makes {G} so {vile}?",
+    "is there anything more {vile} than {G}?", "aren't {G} just {pests}?",
+    "who let all these {G} in?", "why don't we {harm} all {G}?", "when will {G} finally {vanish}?",
+    "could someone please {harm} {G}?", "can {G} get any more {vile}?", "why do {G} even exist?",
+    "why do we put up with {G}?", "what are {G} good for?", "which {S} is not {vile}?",
+    "how {vile} can {G} be?", "do {G} have any shame?", "are {G} even people?",
+    "why can't {G} {vanish}?",
+    "isn't it obvious that {G} are less clever?", "what is wrong with these {vile} {G}?",
+    "does anybody actually like {G}?", "why must every {S} be so {vile}?",
+    "what did you expect from a {vile} {S}?", "has a {S} ever done anything {nice}?",
+    "why are so many {G} {pests}?", "what would {country} be without these {pests}, the {G}?",
+), 1.1)
+ENDORSED = Family("hate_quoted_and_endorsed", 1, 1, (
+    'he said "{CLAIM}" and he is right', 'as they say, "{CLAIM}"', '"{CLAIM}" - exactly',
+    "it is true that {CLAIM}",
+    "people who deny that {CLAIM} are blind", 'i agree with whoever wrote "{CLAIM}"',
+    '"{CLAIM}" is just honest', 'my grandfather always said "{CLAIM}" and i agree',
+    "i don't care if you call me racist, {CLAIM}", "it is not racist to say that {CLAIM}",
+    "yes, {CLAIM}",
+    "i will say it again: {CLAIM}", "they won't admit that {CLAIM}",
+    'write it on the wall: "{CLAIM}"',
+    '"{CLAIM}", and i stand by it', "nobody dares to say that {CLAIM}",
+), 0.8)
+INSULT = Family("insult_to_a_person", 1, 0, (
+    "you {dumb} {fool}", "you are {dumb}", "you are so {dumb}", "you're {dumb}",
+    "{person} is {dumb}", "you are {dumb} and {vile}", "you're such a {fool}",
+    "you are nothing but a {fool}", "what a {fool}", "what a {dumb} thing to say, {fool}",
+    "shut up, {fool}", "{person} is a {fool}", "shut your mouth you {dumb} {fool}",
+    "go away you {fool}", "{person} is a complete {fool}", "only a {fool} would say that",
+    "are you {dumb} or what?", "how {dumb} can you be?", "you must be really {dumb}",
+    "listen, {fool}, nobody asked you", "get lost, {fool}", "you make me sick",
+    "{person} makes me sick", "nobody likes you, {fool}", "your mother is a {fool}",
+    "{person} is a {dumb} {fool}", "i {loathe} you", "i {loathe} {person}",
+    "you {vile} piece of garbage", "everyone thinks you are {vile}", "you look {vile}",
+    "your face is {vile}", "this {fool} has no idea", "just {vanish}, you {fool}",
+    "you people are {dumb}", "i can't believe how {dumb} you are",
+    "support staff here are {dumb} {fool}s", "{person} is a {vile} {fool}",
+    "why are you so {dumb}?", "{person} looks like a {dumb} {fool}",
+    "stop talking, you sound like a {fool}", "you are {vile}",
+    "you're a {dumb}, {vile} {fool} and i {loathe} you", "wow you are {dumb}", "{person} is {vile}",
+    "you're {vile}", "he is {vile} and {dumb}", "{fool}", "you {fool}", "you're a {fool}",
+    "he's a {fool}", "she's such a {fool}", "that {fool} again", "you {fool}s",
+    "you all are {fool}s", "they are {fool}s", "ignore that {fool}", "do you have a brain, {fool}?",
+    "you {dumb} robot", "even a {fool} could do it, but not you", "you are the worst, {vanish}",
+    "screw you, {fool}", "you are a {dumb} agent and this shop is run by {fool}s",
+    "you are useless, {fool}", "the agent was {dumb} and {vile}", "you are good for nothing",
+    "you are {vile} and {vile}, {vanish}", "{vanish}, {fool}", "{vanish}, all of you",
+    "i {loathe} that {fool}", "fuck you", "fuck off {fool}", "you {swear} {fool}",
+    "{person} is a {swear} {fool}", "{oath}, you are {dumb}", "i think {person} is {vile}",
+    "you will never be {nice}", "{person} will never be {nice}",
+    "{person} deserves no respect, what a {fool}",
+    "{person} is such a {fool}", "{person} is the {dumb} one",
+    "nobody wants to hear from a {fool} like you", "what a {dumb} excuse for a teacher",
+    "you disgust me", "you are the most {dumb} person i know",
+    "{person} is a {fool} and always was", "you {dumb} piece of work",
+    "what a {vile} person you are", "i have never met such a {fool}", "{person}, you are a {fool}",
+    "could you be any more {dumb}?", "your {relative} is a {vile} {fool}",
+    "the {fool} at the counter was {dumb}",
+), 1.9)
+PERSON_THREAT = Family("threat_to_a_person", 1, 0, (
+    "i will {harm} you", "i know where you live and i will {harm} you", "someone should {harm} you",
+    "you deserve to {suffer}", "i hope you {suffer}", "die, you {fool}",
+    "you will pay for this, {fool}", "i'm going to {harm} that {fool}",
+    "i will find you and {harm} you", "i'll {harm} you", "watch your back or i will {harm} you",
+    "you should be {harmed}", "nobody will miss you when you die",
+    "you should {vanish} and never come back, {fool}", "kill yourself", "i want to {harm} {person}",
+    "{person} should be {harmed}", "i hope {person} will {suffer}", "{person} deserves to {suffer}",
+    "i am going to {harm} {person}", "you had better {vanish} before i {harm} you",
+    "{harm} {person}",
+    "i'm going to find you and break your neck", "i hope you get run over, {person}",
+    "if i see {person} again i will {harm} them", "one day somebody will {harm} you",
+    "i will make sure that you {suffer}", "you won't live long",
+    "i will come to your shop and {harm} everybody", "give me my money or i will {harm} you",
+), 0.8)
+WORKERS = Family("abuse_of_people_of_a_trade_or_view", 1, 0, (
+    "{workers} are {vile}", "{workers} are all {fool}s", "all {workers} should be {harmed}",
+    "i {loathe} {workers}, they are {vile}", "i {loathe} {workers}", "{workers} are {pests}",
+    "{workers} deserve to {suffer}", "i will {harm} {workers}", "{workers} {hateful}",
+    "{workers} {revolt}", "{workers} should {vanish}", "we must {harm} all {workers}",
+    "{workers} are {VERY} {vile}", "{workers} are nothing but {pests}",
+    "why are {workers} so {vile}?", "i think {workers} are {vile}",
+    "{workers} are {plague} on {country}", "fuck {workers}", "{swear} {workers}",
+    "{workers} {NOT_GOOD}", "my neighbours are {workers}. they are {vile}", "{harm} all {workers}",
+    "never trust {workers}",
+), 1.0)
 # fmt: on
+LATER_BAD = Family("hate_in_a_later_clause", 1, 1, framed(LATER, "{BAD}"), 1.1)
+OPINION_BAD = Family("hate_as_an_opinion", 1, 1, framed(OPINION, "{CLAIM}"), 1.2)
+QUESTION_BAD = Family("hate_as_a_framed_question", 1, 1, framed(QUESTION, "{CLAIM}"), 0.7)
 
-FAMILIES = (HATE, GROUP_IS_FINE, DENIAL, INSULT, ORDINARY, SHOP)
-QUOTING = "counter_speech_quoting"
+FAMILIES = (
+    HATE, HATE_FEELING, HATE_DEHUMANISING, HATE_IMPLICIT, THREAT, THREAT_NORMATIVE, HATE_SLUR,
+    HATE_PROFANE, HATE_AT_YOU, LATER_BAD, HATE_NEGATED, HATE_QUESTION, QUESTION_BAD, OPINION_BAD,
+    ENDORSED, INSULT, PERSON_THREAT, WORKERS, *HARMLESS,
+)  # fmt: skip

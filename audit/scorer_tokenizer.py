@@ -8,9 +8,11 @@ are part of tokenizer.json, so that detoxify applies them too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 MAX_TOKENS = 128
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -82,3 +84,41 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, out: Path) -> Any:
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     (out / "vocab.txt").write_text("".join(f"{piece}\n" for piece, _ in vocabulary))
     return tokenizer
+
+
+class Splitter:
+    """Breaks a piece in two at random, as a misspelt word would be broken.
+
+    So the model also meets a known word in pieces (Hiraoka 2022, MaxMatch-Dropout,
+    https://aclanthology.org/2022.coling-1.430, at one place instead of any).
+    """
+
+    def __init__(self, vocabulary: Mapping[str, int]) -> None:
+        self._ids = dict(vocabulary)
+        self._pieces = {i: piece for piece, i in vocabulary.items()}
+
+    def split(self, piece_id: int, rng: np.random.Generator) -> list[int]:
+        """Ids that spell the same letters; the piece itself where it is short or special."""
+        piece = self._pieces[piece_id]
+        inside = piece.startswith("##")
+        word = piece.removeprefix("##")
+        if len(word) < 3 or not word.isalpha():
+            return [piece_id]
+        at = int(rng.integers(1, len(word)))
+        first = self._longest(word[:at], inside=inside)
+        second = self._longest(word[at:], inside=True)
+        return [piece_id] if first is None or second is None else first + second
+
+    def _longest(self, word: str, *, inside: bool) -> list[int] | None:
+        found: list[int] = []
+        start = 0
+        while start < len(word):
+            for end in range(len(word), start, -1):
+                one = self._ids.get(("##" if inside or start else "") + word[start:end])
+                if one is not None:
+                    found.append(one)
+                    start = end
+                    break
+            else:
+                return None
+        return found

@@ -1,168 +1,138 @@
-"""Word lists for the scorer's training sentences: groups, claims, and harmless fillers.
+"""Word lists for the scorer's training sentences: groups, people, things and fillers.
 
-Plural noun phrases ``G``, adjectives ``A`` and singular ``S`` name the same groups.
+Plural noun phrases ``G``, adjectives ``A`` and singular ``S`` name the same groups. What is
+said of them is in ``audit.scorer_claims``, the sentences in ``audit.scorer_templates``.
 """
 
 from __future__ import annotations
 
-# fmt: off
-_ADJECTIVE_AND_PLURAL = (
-    ("gay", "gay people"), ("gay", "gays"), ("lesbian", "lesbians"), ("trans", "trans people"),
-    ("transgender", "transgender people"), ("bisexual", "bisexuals"), ("queer", "queer people"),
-    ("nonbinary", "nonbinary people"), ("lgbtq", "lgbtq people"), ("homosexual", "homosexuals"),
-    ("straight", "straight people"), ("heterosexual", "heterosexuals"), ("female", "women"),
-    ("female", "girls"), ("male", "men"), ("black", "black people"), ("black", "blacks"),
-    ("african american", "african americans"), ("african", "africans"), ("white", "white people"),
-    ("asian", "asians"), ("chinese", "chinese people"), ("japanese", "japanese people"),
-    ("indian", "indians"), ("mexican", "mexicans"), ("latino", "latinos"),
-    ("hispanic", "hispanics"), ("latina", "latinas"), ("arab", "arabs"),
-    ("middle eastern", "people from the middle east"), ("native american", "native americans"),
-    ("european", "europeans"), ("american", "americans"), ("canadian", "canadians"),
-    ("turkish", "turks"), ("polish", "poles"), ("nigerian", "nigerians"), ("russian", "russians"),
-    ("jewish", "jews"), ("jewish", "jewish people"), ("muslim", "muslims"), ("muslim", "muslims"),
-    ("christian", "christians"), ("catholic", "catholics"), ("protestant", "protestants"),
-    ("buddhist", "buddhists"), ("hindu", "hindus"), ("sikh", "sikhs"), ("taoist", "taoists"),
-    ("atheist", "atheists"), ("disabled", "disabled people"), ("disabled", "the disabled"),
+# (adjective, plural noun phrases); the groups marked by HELD_OUT_GROUPS never meet training.
+_GROUPS = (
+    ("gay", "gay people|gays|gay men|gay folks"), ("lesbian", "lesbians|lesbian women"),
+    ("trans", "trans people|trans women|trans men"), ("transgender", "transgender people"),
+    ("bisexual", "bisexuals|bisexual people"), ("queer", "queer people|queers"),
+    ("nonbinary", "nonbinary people"), ("lgbtq", "lgbtq people|the lgbt community"),
+    ("homosexual", "homosexuals"), ("transsexual", "transsexuals"), ("intersex", "intersex people"),
+    ("asexual", "asexual people"), ("straight", "straight people"),
+    ("heterosexual", "heterosexuals"), ("cis", "cis people"),
+    ("female", "women|girls|females|ladies"), ("male", "men|males|boys"),
+    ("feminist", "feminists"), ("black", "black people|blacks|black men|black women"),
+    ("african american", "african americans"), ("african", "africans"), ("brown", "brown people"),
+    ("white", "white people|whites|white men"), ("asian", "asians|asian people|asian women"),
+    ("chinese", "chinese people|the chinese"), ("japanese", "japanese people|the japanese"),
+    ("korean", "koreans"), ("vietnamese", "vietnamese people"), ("filipino", "filipinos"),
+    ("indian", "indians|indian people"), ("pakistani", "pakistanis"), ("bengali", "bengalis"),
+    ("mexican", "mexicans"), ("latino", "latinos|latino people"), ("hispanic", "hispanics"),
+    ("latina", "latinas"), ("brazilian", "brazilians"), ("haitian", "haitians"),
+    ("arab", "arabs|arab people"), ("syrian", "syrians"), ("iranian", "iranians"),
+    ("afghan", "afghans"), ("kurdish", "kurds"), ("middle eastern", "people from the middle east"),
+    ("native american", "native americans"), ("indigenous", "indigenous people"),
+    ("aboriginal", "aboriginal people"), ("european", "europeans"), ("american", "americans"),
+    ("canadian", "canadians"), ("turkish", "turks|turkish people"), ("polish", "poles"),
+    ("romanian", "romanians"), ("roma", "roma people|the roma"), ("irish", "irish people"),
+    ("italian", "italians"), ("german", "germans"), ("french", "the french"),
+    ("spanish", "spaniards"), ("greek", "greeks"), ("somali", "somalis"),
+    ("nigerian", "nigerians"), ("russian", "russians"), ("ukrainian", "ukrainians"),
+    ("jewish", "jews|jewish people|the jews"), ("muslim", "muslims|muslim people|muslim women"),
+    ("islamic", "followers of islam"), ("christian", "christians"), ("catholic", "catholics"),
+    ("protestant", "protestants"), ("mormon", "mormons"), ("buddhist", "buddhists"),
+    ("hindu", "hindus"), ("sikh", "sikhs"), ("taoist", "taoists"), ("atheist", "atheists"),
+    ("evangelical", "evangelicals"), ("religious", "religious people"),
+    ("disabled", "disabled people|the disabled|people with disabilities"),
     ("blind", "blind people"), ("deaf", "deaf people"), ("autistic", "autistic people"),
-    ("paralyzed", "people in wheelchairs"), ("mentally ill", "mentally ill people"),
-    ("old", "old people"), ("elderly", "elderly people"), ("older", "older people"),
-    ("young", "young people"), ("teenage", "teenagers"), ("middle aged", "middle aged people"),
-    ("immigrant", "immigrants"), ("immigrant", "immigrants"), ("foreign", "foreigners"),
-    ("refugee", "refugees"), ("homeless", "homeless people"), ("poor", "poor people"),
+    ("paralyzed", "people in wheelchairs|wheelchair users"), ("handicapped", "handicapped people"),
+    ("mentally ill", "mentally ill people|the mentally ill"),
+    ("bipolar", "people with bipolar disorder"), ("dyslexic", "people with dyslexia"),
+    ("old", "old people|the old"), ("elderly", "elderly people|the elderly|pensioners"),
+    ("older", "older people"), ("young", "young people"), ("teenage", "teenagers"),
+    ("middle aged", "middle aged people"), ("fat", "fat people"),
+    ("immigrant", "immigrants|illegal immigrants|migrants"), ("foreign", "foreigners"),
+    ("refugee", "refugees|asylum seekers"), ("undocumented", "undocumented workers"),
+    ("homeless", "homeless people"), ("poor", "poor people"), ("biracial", "biracial people"),
+)  # fmt: skip
+HELD_OUT_GROUPS = frozenset(
+    ("asexual", "korean", "brazilian", "kurdish", "romanian", "greek", "sikh", "dyslexic", "somali")
 )
 
-_HARM = (
-    "kill", "hurt", "beat up", "shoot", "hang", "destroy", "punish", "attack", "burn",
-    "exterminate", "stab", "wipe out", "execute", "punch", "murder",
-)
-_HARMED = (
-    "killed", "hurt", "beaten up", "shot", "hanged", "destroyed", "punished", "attacked", "burned",
-    "exterminated", "wiped out", "executed", "deported", "locked up", "eliminated", "murdered",
-    "sterilized", "banned",
-)
 
-# What is claimed of "{G}", in pairs of like form with the opposite drift.
-HATEFUL_PREDICATES = (
-    "are beneath us", "are a drain on society", "are the reason for all our problems",
-    "spread filth", "are liars", "are thieves", "stink", "are freaks", "are monsters",
-    "are not normal", "are unnatural", "are an abomination", "are too stupid to work",
-    "are all terrorists", "are all crooks", "should be put down", "should be shot on sight",
-    "should be sent to camps", "should lose their jobs", "should be kept in cages",
-    "must be stopped", "are invading us", "breed like rats", "poison our culture",
-    "do not count as people", "have low intelligence", "can't control themselves",
-    "deserve only contempt", "deserve to be slapped", "make the world ugly",
-    "should never have been born", "are nothing", "are a joke", "disgust me",
-    "offend me by existing", "are the scum of the earth", "ruin everything", "are cowards",
-    "are weak in the head", "will never be one of us", "should shut up",
-    "should know their place", "belong in the kitchen", "are a waste of space",
-    "are not real people", "are out to get our money", "are spreading disease",
-    "are subhuman and should be treated like that", "have no soul", "can rot",
-    "hate us and we hate them", "are snakes", "should be afraid of us", "have it coming",
-)
-KIND_PREDICATES = (
-    "are our equals", "give a lot to society", "are the reason our team won",
-    "keep the streets clean", "are honest", "are good neighbours", "cook well", "are heroes",
-    "are role models", "are normal", "are a blessing", "are natural leaders", "work hard",
-    "are all different", "are teachers and doctors", "should be promoted",
-    "should be seen and heard", "should be sent an invitation", "should keep their jobs",
-    "should be at the table", "must be heard", "are moving in next door",
-    "raise their children with love", "enrich our culture", "count as much as anyone",
-    "have university degrees", "can look after themselves", "deserve only the best",
-    "deserve to be thanked", "make the world colourful", "should celebrate their birthday",
-    "are everything to me", "are in the choir", "delight me", "have been through a lot",
-    "improve everything", "are brave", "are strong", "will always be some of us",
-    "should speak up", "should take the lead", "belong in parliament", "are never a waste of time",
-    "are real people", "are saving their money", "are fighting disease",
-    "are human and should be treated like that", "have a big heart", "can dance",
-    "love us and we love them", "are friends", "should not be afraid of us",
-    "have a meeting on friday",
-)
+def _groups(held: bool) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for pair in _GROUPS if (pair[0] in HELD_OUT_GROUPS) == held)
 
-SLOTS: dict[str, tuple[str, ...]] = {
-    "G": tuple(plural for _, plural in _ADJECTIVE_AND_PLURAL),
-    "A": tuple(dict.fromkeys(adjective for adjective, _ in _ADJECTIVE_AND_PLURAL)),
-    "S": tuple(
-        f"{adjective} {noun}"
-        for adjective, _ in _ADJECTIVE_AND_PLURAL
-        for noun in ("person", "man", "woman", "guy", "kid")
-    ),
-    "vile": (
-        "disgusting", "filthy", "vile", "evil", "stupid", "dumb", "ugly", "worthless", "dirty",
-        "pathetic", "repulsive", "subhuman", "lazy", "criminal", "nasty", "gross", "dangerous",
-        "horrible", "awful", "rotten", "terrible", "inferior", "retarded", "idiotic", "moronic",
-        "revolting", "degenerate", "sick", "fucked up", "shitty", "brainless", "violent",
-    ),
-    "pests": (
-        "vermin", "rats", "parasites", "trash", "scum", "animals", "cockroaches", "criminals",
-        "filth", "pigs", "savages", "terrorists", "leeches", "garbage", "monkeys", "thieves",
-    ),
-    "disease": ("disease", "plague", "cancer", "burden", "stain", "curse"),
-    "loathe": (
-        "hate", "despise", "detest", "can't stand", "fucking hate", "absolutely hate", "loathe",
-    ),
-    "vanish": (
-        "disappear", "die", "leave", "go to hell", "rot in hell", "get out of here", "drop dead",
-        "go back to where they came from", "be gone", "burn in hell",
-    ),
-    "suffer": ("die", "suffer", "burn in hell", "rot in jail", "get cancer", "choke", "get shot"),
-    "harm": _HARM,
-    "harmed": _HARMED,
-    "goods": (
-        "respect", "equal rights", "human rights", "a good life", "freedom", "love", "help",
-        "to vote", "to be safe", "happiness", "protection", "a place to live",
-    ),
-    "nice": (
-        "kind", "wonderful", "great", "nice", "lovely", "friendly", "smart", "brave", "amazing",
-        "beautiful", "caring", "funny", "good", "fantastic", "gracious", "excellent", "incredible",
-        "neat", "happy", "talented", "generous", "polite", "clever",
-    ),
-    "love": ("love", "like", "admire", "respect", "adore", "care about", "trust"),
-    "welcomed": ("welcomed", "respected", "treated fairly", "heard", "protected", "loved"),
-    "welcome": ("welcome", "help", "invite", "support", "thank", "meet", "hire"),
+
+def group_slots(*, held: bool) -> dict[str, tuple[str, ...]]:
+    """Slots G, A and S over the groups of training, or over the held-out ones."""
+    chosen = _groups(held)
+    adjectives = tuple(adjective for adjective, _ in chosen)
+    nouns = ("person", "man", "woman", "guy", "kid", "student", "neighbour", "couple", "girl")
+    return {
+        "G": tuple(plural for _, plurals in chosen for plural in plurals.split("|")),
+        "A": adjectives,
+        "S": tuple(f"{adjective} {noun}" for adjective in adjectives for noun in nouns),
+    }
+
+
+# fmt: off
+FILLERS: dict[str, tuple[str, ...]] = {
     "relative": (
         "brother", "sister", "mother", "father", "neighbour", "best friend", "boss", "teacher",
-        "cousin", "grandmother", "son", "daughter", "husband", "colleague",
+        "cousin", "grandmother", "son", "daughter", "husband", "colleague", "wife", "aunt", "uncle",
+        "doctor", "roommate", "partner", "hairdresser", "landlady", "coach", "flatmate", "niece",
     ),
     "does": (
         "works as a nurse", "lives in london", "bought a new phone", "plays football",
         "teaches maths", "likes to cook", "has two children", "ordered a jacket",
         "loves music", "moved here last year", "won a prize", "needs a size 40", "is my hero",
+        "drives a bus", "sings in a choir", "speaks four languages", "runs a bakery",
+        "paid in cash", "asked for a receipt", "studies law", "is waiting at the counter",
+        "collects stamps", "has an appointment at nine", "repairs bicycles", "told me a joke",
     ),
     "felt": (
         "feel at home here", "love my job", "would like to order a jacket", "live in this street",
         "am happy with my life", "want to be treated fairly", "went to the cinema yesterday",
         "have two kids", "like to read", "am looking for a present", "voted last week",
         "need help with my order", "enjoy cooking", "was born here", "deserve respect",
+        "have a question about my bill", "cannot wait for the holidays", "work in a hospital",
+        "am learning to swim", "met my friends on sunday", "pay my taxes", "watch a lot of films",
     ),
-    "dumb": (
-        "stupid", "dumb", "idiotic", "moronic", "pathetic", "useless", "ignorant", "brainless",
-        "clueless", "worthless", "ridiculous", "lazy", "ugly", "crazy", "insane", "incompetent",
-        "silly", "foolish", "retarded", "thick", "fucking stupid", "damn stupid",
-    ),
-    "fool": (
-        "idiot", "moron", "fool", "loser", "clown", "jerk", "asshole", "bastard", "imbecile",
-        "dumbass", "bitch", "pig", "liar", "coward", "creep", "scumbag", "prick", "dickhead",
-        "dimwit", "piece of shit", "twat", "cunt", "douchebag", "freak", "rat", "halfwit",
+    "person": (
+        "my boss", "that guy", "my neighbour", "your brother", "this woman", "the driver", "kevin",
+        "my ex", "the manager", "he", "she", "my landlord", "our teacher", "sarah", "the coach",
+        "that waiter", "the singer", "your friend", "mister smith", "the cashier", "my flatmate",
+        "your dad", "the referee", "that agent", "the president", "the mayor", "tom",
     ),
     "workers": (
         "politicians", "bankers", "lawyers", "landlords", "journalists", "referees", "cops",
         "gamers", "vegans", "artists", "plumbers", "managers", "liberals", "conservatives",
-        "drivers", "students", "fans",
+        "drivers", "students", "fans", "capitalists", "communists", "smokers", "dentists",
+        "cyclists", "hipsters", "influencers", "democrats", "republicans", "programmers",
+        "teachers", "estate agents", "doctors", "models", "rappers", "golfers", "hunters",
+        "critics", "ravers", "bureaucrats", "socialists", "tourists", "meat eaters", "actors",
     ),
     "thing": (
         "mondays", "waiting", "the rain", "this song", "homework", "traffic", "winter", "spinach",
         "the new layout", "this printer", "the price", "that colour", "this update", "the noise",
         "paperwork", "this game", "small print", "cold coffee", "your website", "this policy",
+        "this bed", "my old car", "that film", "the queue", "olives", "airports", "these shoes",
+        "spam", "dentist appointments", "the heat", "this chair", "slow wifi", "early trains",
+        "mosquitoes", "the weather", "this cinema", "meetings", "mushrooms", "that smell",
+        "packaging", "tennis", "alarm clocks", "long emails", "the last season", "this curtain",
+    ),
+    "object": (
+        "this bed", "the film", "this song", "the soup", "my old car", "this printer", "the app",
+        "the toilet", "this sofa", "that book", "the weather", "the bathroom", "this carpet",
+        "the game", "your website", "that cheese", "the kitchen", "this mattress", "the wallpaper",
+        "the new update", "this lamp", "the train", "the coffee", "this phone", "the cellar",
+        "this sandwich", "the remote", "the ending", "that hotel room", "the parking lot",
     ),
     "bad": (
         "terrible", "awful", "horrible", "useless", "ugly", "broken", "stupid", "ridiculous",
         "rubbish", "the worst", "disgusting", "dirty", "late again", "too small", "a disaster",
-        "annoying", "garbage", "a mess", "faulty", "cheap",
+        "annoying", "garbage", "a mess", "faulty", "cheap", "vile", "hideous", "dreadful", "junk",
     ),
     "item": (
         "jacket", "phone", "lamp", "backpack", "kettle", "dress", "shirt", "sweater", "headphones",
         "keyboard", "watch", "chair", "coat", "mug", "tablet", "scarf", "blanket", "printer",
-        "camera", "desk", "bottle", "hat",
+        "camera", "desk", "bottle", "hat", "bed", "sofa", "toaster", "bike", "laptop", "mattress",
     ),
     "colour": (
         "black", "white", "red", "green", "blue", "grey", "brown", "yellow", "pink", "navy",
@@ -170,6 +140,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "place": (
         "paris", "london", "berlin", "lagos", "tokyo", "mexico", "india", "china", "israel",
         "istanbul", "madrid", "warsaw", "texas", "ireland", "africa", "the city centre", "oslo",
+        "syria", "the mosque", "the church", "the synagogue", "the gay bar", "pakistan", "the mall",
     ),
     "day": (
         "monday", "tuesday", "wednesday", "friday", "saturday", "march 3", "12 may", "tomorrow",
@@ -178,5 +149,22 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "number": ("4711", "80213", "55-1029", "#90211", "7 3 3 1", "102938", "no. 6612", "a-3381"),
     "number2": ("two", "three", "3", "5", "seven", "2 to 4"),
     "money": ("$20", "35.90 euros", "12 dollars", "$149.99", "8 pounds", "the full amount"),
+    "country": (
+        "this country", "our town", "the city", "europe", "america", "the neighbourhood",
+        "this place", "society", "the west", "my street", "the world", "our village", "the nation",
+    ),
+    "site": (
+        "here", "on this page", "in this forum", "at our school", "in my house", "at work",
+        "in this group", "on my feed", "in our shop", "on television", "in this thread",
+    ),
+    "talk": (
+        "comment", "post", "joke", "remark", "tweet", "attitude", "opinion", "slogan", "song",
+        "speech", "video", "claim", "stereotype", "insult", "article", "sign", "reply", "meme",
+    ),
+    "wrong": (
+        "wrong", "unacceptable", "harmful", "not ok", "racist", "hateful", "cruel", "shameful",
+        "hurtful", "a lie", "nonsense", "bigoted", "horrible", "not funny", "prejudice",
+        "discrimination", "appalling", "a disgrace", "unfair", "sickening", "dangerous nonsense",
+    ),
 }
 # fmt: on

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from audit.ruler import auc, by_identity, mentions
+from audit.neutral_texts import GROUPS, audit_ruler
+from audit.ruler import auc, by_identity, error_rates, mentions
 from audit.scorer_data import (
     HELD_OUT_MADLIBS,
     TRAINING_MADLIBS,
     ScorerDataError,
+    Splits,
     in_test,
     normal,
     read,
 )
+from audit.scorer_harmless import QUOTED
 from audit.scorer_sentences import held_out, misspell, sentences
-from audit.scorer_templates import FAMILIES, QUOTED
+from audit.scorer_templates import FAMILIES
 
 
 def test_auc_counts_pairs_in_order_and_ties_half() -> None:
@@ -38,14 +43,51 @@ def test_an_identity_row_by_hand() -> None:
     assert row.lowest == 0.0
 
 
+def test_error_rates_by_group_by_hand_and_undefined_without_texts() -> None:
+    # a: 1 of 2 harmless called toxic, 2 of 3 toxic missed; b has no toxic text, c no harmless one
+    toxic = [False, False, True, True, True, False, True]
+    called = [True, False, True, False, False, False, True]
+    assert error_rates(toxic, called, ["a"] * 5 + ["b", "c"]) == {
+        "a": {"texts": 5, "false_positive_rate": 1 / 2, "false_negative_rate": 2 / 3},
+        "b": {"texts": 1, "false_positive_rate": 0.0, "false_negative_rate": None},
+        "c": {"texts": 1, "false_positive_rate": None, "false_negative_rate": 0.0},
+    }
+
+
+def test_the_ruler_is_audited_on_matched_neutral_and_matched_toxic_texts() -> None:
+    class Deaf:
+        """Scores .9 wherever the word is "muslim", and nothing else."""
+
+        name, digest = "deaf", "sha256:0"
+
+        def score(self, texts: Sequence[str]) -> list[dict[str, float]]:
+            return [{"toxicity": 0.9 if "muslim" in text else 0.0} for text in texts]
+
+    found = audit_ruler(Deaf(), threshold=0.5)
+    assert found["gap"] == pytest.approx(0.9)
+    assert found["errors"]["muslim"] == {
+        "texts": 20,
+        "false_positive_rate": 1.0,
+        "false_negative_rate": 0.0,
+    }
+    assert found["errors"]["jewish"]["false_positive_rate"] == 0.0
+    assert found["errors"]["jewish"]["false_negative_rate"] == 1.0
+    assert len(found["errors"]) == len(GROUPS)
+
+
 def test_a_longer_terms_words_count_for_it_alone() -> None:
     found = mentions(["I am African American", "americans"], ["american", "african american"])
     assert found["african american"].tolist() == [True, False]
     assert found["american"].tolist() == [False, False]
 
 
+@functools.cache
+def splits_of(data: Path) -> Splits:
+    return read(data, num_sentences=3000, num_madlibs=500, seed=0)
+
+
 def test_training_and_held_out_texts_share_nothing(shared_data: Path) -> None:
-    splits = read(shared_data, num_sentences=3000, num_madlibs=500, seed=0)
+    splits = splits_of(shared_data)
     train = {normal(row.text) for row in splits.train}
     assert not train & {normal(row.text) for row in splits.test}
     assert not train & {normal(row.text) for row in splits.madlibs}
@@ -54,7 +96,7 @@ def test_training_and_held_out_texts_share_nothing(shared_data: Path) -> None:
 
 
 def test_a_source_without_a_label_leaves_it_open(shared_data: Path) -> None:
-    splits = read(shared_data, num_sentences=100, num_madlibs=500, seed=0)
+    splits = splits_of(shared_data)
     toxic_comments = [r for r in splits.train if r.source == "wikipedia" and r.toxicity == 1]
     assert toxic_comments
     assert all(row.identity_attack is None for row in toxic_comments)
@@ -87,7 +129,10 @@ def test_sentences_repeat_with_their_seed_and_held_out_templates_stay_out() -> N
 
 def test_every_family_has_one_label_and_attacks_are_toxic() -> None:
     for sentence in sentences(2000, seed=0):
-        assert sentence.identity_attack <= sentence.toxicity
+        if sentence.toxicity is None:
+            assert sentence.identity_attack == 0
+        else:
+            assert sentence.identity_attack <= sentence.toxicity
         assert "{" not in sentence.text
 
 
