@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -23,6 +23,7 @@ from eval.stats import (
     cluster_interval,
     exact,
     jackknife_ratio_interval,
+    korn_graubard_interval,
     paired_t,
     sign_flip_interval,
     sparse_interval,
@@ -215,7 +216,16 @@ def _own_binary(values: Sequence[float], clusters: Sequence[str], alpha: float) 
     low, high = clopper_pearson(hits, len(values), alpha=2 * alpha)
     method = f"Clopper-Pearson interval, {_level(alpha)}; {hits} of {len(values)}"
     reading = Reading(float(Fraction(hits, len(values))), low, high, method)
-    return _clipped(_widened(reading, values, clusters, alpha), 0, 1)
+    widened = _widened(reading, values, clusters, alpha)
+    if MIN_CLUSTERS_FOR_T <= len(set(clusters)) < len(clusters):
+        low, high = korn_graubard_interval(values, clusters, alpha=2 * alpha)
+        widened = replace(
+            widened,
+            low=min(widened.low, low),
+            high=max(widened.high, high),
+            method=f"{widened.method} and Korn-Graubard",
+        )
+    return _clipped(widened, 0, 1)
 
 
 def _widened(

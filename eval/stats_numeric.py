@@ -111,6 +111,30 @@ def cluster_interval(
     return _t_interval(float(exact_mean(values)), se, df, alpha)
 
 
+def korn_graubard_interval(
+    values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05
+) -> tuple[float, float]:
+    """Clopper-Pearson bounds of a share whose 0/1 items share clusters, at its effective size.
+
+    The effective size p(1 - p) / se**2 with the CR1 error, times the squared ratio of the t
+    quantiles with n - 1 and G - 1 degrees of freedom, at most n, and n where all items agree.
+    The upper bound of a rare share holds where the t interval's is far too low.
+    Source: Korn & Graubard 1998, Survey Methodology 24:193-201.
+    """
+    n, hits = len(values), sum(value == 1 for value in values)
+    share = hits / n
+    se = cluster_standard_error(values, clusters)
+    size = float(n)
+    if se > 0 and 0 < share < 1:
+        df = len(set(clusters)) - 1
+        ratio = float(student_t.isf(alpha / 2, n - 1) / student_t.isf(alpha / 2, df))
+        size = min(size, share * (1 - share) / se**2 * ratio**2)
+    x = share * size
+    low = 0.0 if hits == 0 else float(beta.ppf(alpha / 2, x, size - x + 1))
+    high = 1.0 if hits == n else float(beta.isf(alpha / 2, x + 1, size - x))
+    return low, high
+
+
 def _subset_sums(parts: Sequence[int]) -> list[int]:
     """Sums over all 2**G subsets, the empty one first."""
     sums = [0]

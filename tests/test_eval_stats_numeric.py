@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from eval.stats import (
     benjamini_hochberg,
+    clopper_pearson,
     cluster_interval,
     cluster_standard_error,
     holm,
     jackknife_ratio_interval,
+    korn_graubard_interval,
     paired_t,
     sign_flip_interval,
     sign_flip_p,
@@ -225,3 +228,23 @@ def test_adjusting_nothing_or_one_test_changes_nothing() -> None:
 def test_a_p_value_outside_the_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"got 1\.5"):
         holm([0.5, 1.5])
+
+
+def test_a_rare_share_over_clusters_is_bounded_at_its_effective_size() -> None:
+    """Twenty items in ten clusters of two, both hits in one cluster: se^2 = (10/9)(1.8^2 +
+    9 * .2^2)/20^2 = .01, so nine effective items, times (t19/t9)^2 = (2.093024/2.262157)^2.
+    Rule: Korn & Graubard 1998, Survey Methodology 24:193-201."""
+    values = [1.0, 1.0] + [0.0] * 18
+    clusters = [str(i // 2) for i in range(20)]
+    size = 9 * (2.093024 / 2.262157) ** 2
+    low, high = korn_graubard_interval(values, clusters)
+    assert low == pytest.approx(beta.ppf(0.025, 0.1 * size, 0.9 * size + 1), abs=1e-6)
+    assert high == pytest.approx(beta.ppf(0.975, 0.1 * size + 1, 0.9 * size), abs=1e-6)
+    assert high > clopper_pearson(2, 20)[1]
+
+
+@pytest.mark.parametrize("hits", [0, 20])
+def test_where_all_items_agree_their_number_is_the_effective_size(hits: int) -> None:
+    values = [1.0] * hits + [0.0] * (20 - hits)
+    clusters = [str(i // 2) for i in range(20)]
+    assert korn_graubard_interval(values, clusters) == clopper_pearson(hits, 20)
