@@ -18,8 +18,6 @@ from eval.torch_runner import TorchRunner
 
 NUM_ROWS = 24
 
-# The ready tasks against lm-eval's own hf model.
-
 
 @pytest.fixture(scope="module")
 def small_data(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -197,3 +195,15 @@ def test_blimps_first_items_are_one_pair_of_each_paradigm(shared_data: Path) -> 
     assert all(item.cluster == item.group for item in items)
     assert items[0].key == f"{items[0].group}-0"
     assert {item.key.rpartition("-")[2] for item in items} == {"0", "1"}
+
+
+def test_the_first_metric_of_right_or_wrong_is_judged_unless_another_is_named(
+    small_data: Path,
+) -> None:
+    def summary(**more: Any) -> set[str]:
+        config = LmEvalTaskConfig(data=small_data, max_items=4, **more)
+        return set(lm_eval_task(FakeRunner(), config).summary) - {"items", "ties"}
+
+    assert summary(task="lambada") == {"acc"}  # and not perplexity, which stands first
+    assert summary(task="piqa") == {"acc"}
+    assert summary(task="piqa", metric="acc_norm") == {"acc_norm"}

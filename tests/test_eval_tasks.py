@@ -316,18 +316,6 @@ def test_a_question_is_never_its_own_example(task: Path) -> None:
 # Metrics.
 
 
-def test_the_first_metric_of_right_or_wrong_is_judged_unless_another_is_named(
-    small_data: Path,
-) -> None:
-    def summary(**more: Any) -> set[str]:
-        config = LmEvalTaskConfig(data=small_data, max_items=4, **more)
-        return set(lm_eval_task(FakeRunner(), config).summary) - {"items", "ties"}
-
-    assert summary(task="lambada") == {"acc"}  # and not perplexity, which stands first
-    assert summary(task="piqa") == {"acc"}
-    assert summary(task="piqa", metric="acc_norm") == {"acc_norm"}
-
-
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
