@@ -42,7 +42,8 @@ def held_out(index: int) -> bool:
 
 def _held_out_words() -> frozenset[str]:
     """Words that no list offers to training."""
-    held, kept = set(), set()
+    held: set[str] = set()
+    kept: set[str] = set()
     for words in CLAIMS.values():
         for i, word in enumerate(words):
             (held if i >= COMMON_WORDS and held_out(i) else kept).add(word)
