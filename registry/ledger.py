@@ -16,11 +16,14 @@ import sqlalchemy as sa
 
 from registry import tables
 from registry.aliases import standing
+from registry.api_keys import ApiKeys
 from registry.canaries import CanaryRows
 from registry.checkpoint import Manifest
 from registry.database import LedgerError, lock_for_writing
 from registry.dataset import DatasetManifest
 from registry.evidence import Evidence
+from registry.experiments import ExperimentRows
+from registry.golden import GoldenRows
 from registry.live import LiveScores
 from registry.records import describe_unknown, short
 from registry.rows import AliasChange, CheckpointRow, DatasetRow, EvidenceRow, VerdictRow
@@ -41,7 +44,7 @@ MIN_PREFIX = 8  # hex digits of a digest that name it
 LISTED = 10  # of what there is, in an error
 
 
-class Ledger(Traffic, LiveScores, CanaryRows):
+class Ledger(Traffic, LiveScores, CanaryRows, ApiKeys, ExperimentRows, GoldenRows):
     """``Ledger(url)`` opens, creates or migrates the database there. Raises LedgerError."""
 
     # Checkpoints and datasets

@@ -143,6 +143,20 @@ experiments = sa.Table(
     sa.Column("created_at", Utc, nullable=False),
 )
 
+# What happened to an experiment (registry.experiments): never changed or removed.
+experiment_events = sa.Table(
+    "experiment_events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("key", Text, nullable=False, unique=True),
+    sa.Column("experiment", Text, nullable=False, index=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("variant", Text),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("body", json(), nullable=False),
+    sa.Column("at", Utc, nullable=False),
+)
+
 # Columns of the next two are the fields of RequestRecord and FeedbackRecord.
 requests = sa.Table(
     "requests",
@@ -151,7 +165,7 @@ requests = sa.Table(
     sa.Column("experiment", Text),
     sa.Column("variant", Text, nullable=False),
     sa.Column("checkpoint", Text, nullable=False, index=True),
-    sa.Column("unit_digest", Text),
+    sa.Column("unit_digest", Text, index=True),
     sa.Column("pinned", sa.Boolean, nullable=False),
     sa.Column("route", Text, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
@@ -164,6 +178,12 @@ requests = sa.Table(
     sa.Column("finish_reason", Text),
     sa.Column("messages", json()),
     sa.Column("answer", Text),
+    sa.Column("user_digest", Text, index=True),
+    sa.Column("purposes", json()),
+    sa.Column("excluded", Text),
+    sa.Column("propensity", sa.Double),
+    sa.Column("segments", json()),
+    sa.Column("shadow_of", Text),
     sa.Index("ix_requests_experiment_started_at", "experiment", "started_at"),
     sa.Index("ix_requests_started_at", "started_at", "request_id"),
 )
@@ -173,10 +193,15 @@ feedback = sa.Table(
     metadata,
     sa.Column("feedback_id", Text, primary_key=True),
     sa.Column("request_id", Text, nullable=False, index=True),
-    sa.Column("kind", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False, index=True),
     sa.Column("value", sa.Double),
     sa.Column("text", Text),
     sa.Column("created_at", Utc, nullable=False, index=True),
+    sa.Column("metric", Text),
+    sa.Column("label", Text),
+    sa.Column("ranking", json()),
+    sa.Column("user_digest", Text, index=True),
+    sa.Column("source", Text),
 )
 
 # Planted to be looked for (registry.canaries): which secrets a dataset version holds.
@@ -207,4 +232,72 @@ cursors = sa.Table(
     metadata,
     sa.Column("name", Text, primary_key=True),
     sa.Column("started_at", Utc, nullable=False),
+)
+
+# Who may ask (registry.api_keys): digests, never the keys. Columns are the fields of ApiKey.
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("key_id", Text, primary_key=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("prefix", Text, nullable=False),
+    sa.Column("digest", Text, nullable=False, unique=True),
+    sa.Column("scopes", json(), nullable=False),
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("tokens_per_minute", sa.Integer),
+    sa.Column("max_concurrent", sa.Integer),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("revoked_at", Utc),
+)
+
+# Answers that people should look at, the most telling first, and what they said
+# (registry.labels). Columns are the fields of LabelTask and Label.
+label_tasks = sa.Table(
+    "label_tasks",
+    metadata,
+    sa.Column("request_id", Text, primary_key=True),
+    sa.Column("priority", sa.Double, nullable=False, index=True),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("added_at", Utc, nullable=False),
+)
+
+labels = sa.Table(
+    "labels",
+    metadata,
+    sa.Column("request_id", Text, primary_key=True),
+    sa.Column("labeller_digest", Text, primary_key=True, index=True),
+    sa.Column("label", Text, nullable=False),
+    sa.Column("better", Text),
+    sa.Column("created_at", Utc, nullable=False),
+)
+
+# Which answer each row of an exported dataset version came from (registry.erasure).
+dataset_rows = sa.Table(
+    "dataset_rows",
+    metadata,
+    sa.Column("dataset_digest", Text, primary_key=True),
+    sa.Column("row_digest", Text, primary_key=True),
+    sa.Column("request_id", Text, primary_key=True, index=True),
+)
+
+# Receipts hold counts and digests, no texts.
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("erasure_id", Text, primary_key=True),
+    sa.Column("user_digest", Text, nullable=False, index=True),
+    sa.Column("receipt", json(), nullable=False),
+    sa.Column("erased_at", Utc, nullable=False),
+)
+
+# What a checkpoint's weights say of a few fixed texts (registry.golden).
+golden = sa.Table(
+    "golden",
+    metadata,
+    sa.Column("weights_digest", Text, primary_key=True),
+    sa.Column("backend", Text, primary_key=True),
+    sa.Column("dtype", Text, primary_key=True),
+    sa.Column("tolerance", sa.Double, nullable=False),
+    sa.Column("texts", json(), nullable=False),
+    sa.Column("measured_at", Utc, nullable=False),
 )
