@@ -21,10 +21,13 @@ from registry.canaries import CanaryRows
 from registry.checkpoint import Manifest
 from registry.database import LedgerError, lock_for_writing
 from registry.dataset import DatasetManifest
+from registry.erasure import Erasures
 from registry.evidence import Evidence
 from registry.experiments import ExperimentRows
 from registry.golden import GoldenRows
+from registry.labels import LabelRows
 from registry.live import LiveScores
+from registry.opinions import Opinions
 from registry.records import describe_unknown, short
 from registry.rows import AliasChange, CheckpointRow, DatasetRow, EvidenceRow, VerdictRow
 from registry.traffic import Traffic
@@ -44,7 +47,17 @@ MIN_PREFIX = 8  # hex digits of a digest that name it
 LISTED = 10  # of what there is, in an error
 
 
-class Ledger(Traffic, LiveScores, CanaryRows, ApiKeys, ExperimentRows, GoldenRows):
+class Ledger(
+    Traffic,
+    LiveScores,
+    CanaryRows,
+    ApiKeys,
+    ExperimentRows,
+    GoldenRows,
+    Opinions,
+    LabelRows,
+    Erasures,
+):
     """``Ledger(url)`` opens, creates or migrates the database there. Raises LedgerError."""
 
     # Checkpoints and datasets
