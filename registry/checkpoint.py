@@ -34,6 +34,7 @@ from registry.records import (
 MANIFEST = "manifest.json"
 HALLMARK = "hallmark.json"
 MODEL_CARD = "README.md"
+ADAPTER_CONFIG = "adapter_config.json"
 OUTSIDE_THE_DIGEST = frozenset({MANIFEST, HALLMARK, MODEL_CARD})
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 
@@ -73,6 +74,12 @@ class Manifest(Record):
     code_revision: str
     created_at: datetime
 
+    @property
+    def is_adapter(self) -> bool:
+        """A LoRA adapter: it answers only upon its base, which is its parent. What is signed
+        of its manifest therefore covers both."""
+        return ADAPTER_CONFIG in self.files
+
 
 class Lineage(Record):
     """What the trainer knows and the files do not: everything in a manifest but the files."""
@@ -105,6 +112,10 @@ def publish(staging: Path, destination: Path, lineage: Lineage) -> Manifest:
         (staging / left_over).unlink(missing_ok=True)
     paths = _files(staging)
     _refuse_unsafe(staging, paths)
+    if ADAPTER_CONFIG in paths and lineage.parent_digest is None:
+        raise CheckpointError(
+            f"{staging} is an adapter; publish it with its base's weights digest as its parent"
+        )
     files = {
         name: FileEntry(sha256=file_sha256(path), size_bytes=path.stat().st_size)
         for name, path in paths.items()
@@ -246,7 +257,7 @@ def _refuse_unsafe(folder: Path, names: Mapping[str, Path]) -> None:
             f"{folder} holds {', '.join(pickles)}: pickled files can run code when they are "
             "loaded; save the weights as safetensors and remove them"
         )
-    if "config.json" not in names:
+    if "config.json" not in names and ADAPTER_CONFIG not in names:
         raise CheckpointError(f"{folder} has no config.json; save the model with its configuration")
     if not any(name.endswith(".safetensors") for name in names):
         raise CheckpointError(f"{folder} has no *.safetensors; save the weights as safetensors")
