@@ -6,6 +6,10 @@ GET  /healthz, /readyz             alive; able to answer
 GET  /metrics                      the gateway's own series
 GET  /metrics/engines/{variant}    an engine's series, as vLLM writes them
 GET  /admin/variants               state of each variant
+GET  /openapi.json                 all of these, for tools
+
+Where keys are set, everything but /healthz and /readyz wants one; metrics and admin routes one
+of scope admin.
 """
 
 from __future__ import annotations
@@ -24,13 +28,18 @@ from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 
 from monitoring.series import Series
+from registry.api_keys import ApiKey
 from registry.served import FeedbackRecord, RequestRecord
 from serve import feedback
 from serve.assignment import Assigner
 from serve.errors import ApiError
 from serve.exchange import CLIENT_GONE, ROUTES
-from serve.limits import ClientGone, Keys, Receive, Scope, Send, read_body
+from serve.headers import guarded
+from serve.keys import ANYBODY, KeyRing, refuse_strangers, scope_of
+from serve.limits import ClientGone, Receive, Scope, Send, header, read_body
+from serve.openapi import document
 from serve.proxy import Proxy
+from serve.quotas import open_quotas, refuse_unshared
 from serve.recorder import Recorder
 from serve.settings import ServeSettings
 from serve.upstream import Engines, UpstreamFailure
@@ -38,6 +47,8 @@ from serve.upstream import Engines, UpstreamFailure
 
 class Store(Protocol):
     """What the gateway needs of a ledger."""
+
+    def api_keys(self) -> Sequence[ApiKey]: ...
 
     def record_requests(self, records: Sequence[RequestRecord], /) -> None: ...
 
@@ -49,14 +60,18 @@ class Store(Protocol):
 class Gateway:
     """The ASGI application. ``drain`` lets running answers finish and refuses new ones."""
 
-    def __init__(self, control: FastAPI, proxy: Proxy) -> None:
+    def __init__(self, control: FastAPI, proxy: Proxy, *, cors_origins: Sequence[str]) -> None:
         self._control = control
         self._proxy = proxy
+        self._answer = guarded(self._route, cors_origins)
 
     def drain(self) -> None:
         self._proxy.draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] in ROUTES:
             await self._proxy(scope, receive, send)
         else:
@@ -64,26 +79,36 @@ class Gateway:
 
 
 def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series: Series) -> Gateway:
-    """A gateway over ``engines``, which it starts and stops with its own lifespan."""
+    """A gateway over ``engines``, which it starts and stops with its own lifespan.
+
+    Raises QuotaError where keys have limits that these settings cannot keep.
+    """
     plan = settings.plan
     checkpoints = {name: one.checkpoint for name, one in engines.upstreams.items()}
     for name, checkpoint in checkpoints.items():
         series.declare_variant(name, checkpoint=checkpoint, experiment=plan.experiment)
     assigner = Assigner(plan, checkpoints, random.Random())
     recorder = Recorder(ledger, series, size=settings.record_queue)
-    proxy = Proxy(settings, assigner, dict(engines.upstreams), recorder, series)
-    keys = Keys(key.get_secret_value() for key in settings.api_keys)
+    keys = KeyRing((key.get_secret_value() for key in settings.api_keys), ledger.api_keys)
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    refuse_unshared(limited=keys.limited, workers=settings.workers, redis_url=redis_url)
+    quotas = open_quotas(redis_url, workers=settings.workers)
+    upstreams = dict(engines.upstreams)
+    proxy = Proxy(settings, assigner, upstreams, recorder, series, keys=keys, quotas=quotas)
     started_at = int(time.time())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         recorder.start()
+        following = asyncio.create_task(keys.follow(), name="keys")
         await engines.start()
         try:
             yield
         finally:
             proxy.draining = True
+            following.cancel()
             await engines.stop()
+            await quotas.close()
             await asyncio.to_thread(recorder.close)
 
     app = FastAPI(
@@ -105,6 +130,10 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
 
     @app.exception_handler(HTTPException)
     async def no_such_route(request: Request, error: HTTPException) -> Response:
+        try:
+            authorized(request)
+        except ApiError as refusal:  # who has no key does not learn which routes there are
+            return await refuse(request, refusal)
         where = f"{request.method} {request.url.path}"
         if error.status_code == 405:
             return await refuse(
@@ -115,9 +144,24 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
         )
         return await refuse(request, ApiError(404, f"no route {where}; have {routes}", "not_found"))
 
-    def authorized(request: Request) -> None:
-        value = request.headers.get("authorization")
-        keys.check(value.encode("latin-1") if value else None)
+    def authorized(request: Request) -> ApiKey:
+        """The request's key, good for its route. Raises ApiError 401 or 403."""
+        path = request.scope["path"]
+        key = keys.check(header(request.scope, b"authorization"), scope_of(path))
+        if key is ANYBODY:
+            refuse_strangers(path, request.client.host if request.client else None)
+        return key
+
+    @contextlib.asynccontextmanager
+    async def counted(request: Request) -> AsyncIterator[ApiKey]:
+        """As ``authorized``, with the request counted against its key's limits."""
+        key = authorized(request)
+        held = await quotas.reserve(key, 0)
+        try:
+            yield key
+        finally:
+            if held is not None:
+                quotas.settle(held, 0)
 
     @app.get("/v1/models")
     async def models(request: Request) -> JSONResponse:
@@ -133,10 +177,12 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
 
     @app.post("/v1/feedback")
     async def take_feedback(request: Request) -> JSONResponse:
-        authorized(request)
-        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
-        known = recorder.variant_of(request_id_in(raw))
-        taken = await asyncio.to_thread(feedback.take, raw, ledger, series, recent_variant=known)
+        async with counted(request):
+            raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
+            known = recorder.variant_of(request_id_in(raw))
+            taken = await asyncio.to_thread(
+                feedback.take, raw, ledger, series, recent_variant=known
+            )
         body = {
             "object": "feedback",
             "feedback_id": taken.feedback_id,
@@ -151,11 +197,15 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
         return JSONResponse({"status": "alive"})
 
     @app.get("/readyz")
-    async def readyz() -> JSONResponse:
+    async def readyz(request: Request) -> JSONResponse:
         states = {name: one.state for name, one in engines.upstreams.items()}
         ready = not proxy.draining and all(state == "up" for state in states.values())
         status = "ready" if ready else "draining" if proxy.draining else "not ready"
-        return JSONResponse({"status": status, "variants": states}, 200 if ready else 503)
+        body: dict[str, Any] = {"status": status}
+        with contextlib.suppress(ApiError):  # names of variants are for those who may ask
+            authorized(request)
+            body["variants"] = states
+        return JSONResponse(body, 200 if ready else 503)
 
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
@@ -184,7 +234,12 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
         rows = [row | {"weight": weights[row["variant"]]} for row in engines.describe()]
         return JSONResponse({"experiment": plan.experiment, "variants": rows})
 
-    return Gateway(app, proxy)
+    @app.get("/openapi.json")
+    async def openapi(request: Request) -> JSONResponse:
+        authorized(request)
+        return JSONResponse(document(app))
+
+    return Gateway(app, proxy, cors_origins=settings.cors_origins)
 
 
 def request_id_in(raw: bytes) -> str:

@@ -7,6 +7,7 @@ of this room that reads the environment.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,15 @@ class VariantPlan(Record):
     name: str = Field(pattern=NAME)
     checkpoint: Path
     weight: float = Field(default=1.0, ge=0)
+    base: Path | None = None
+    """The base's folder where ``checkpoint`` is a LoRA adapter; adapters of one base share
+    its engine."""
+    replicas: int = Field(default=1, ge=1, le=64)
+    """Engines that answer for this variant on this machine."""
+    engines: tuple[str, ...] = ()
+    """Addresses of engines that `hallmark engine` started elsewhere, instead of ones here."""
+    follows: str | None = None
+    """The alias that chose the checkpoint; `hallmark promote` and `rollback` change both."""
 
 
 class ServingPlan(Record):
@@ -39,6 +49,9 @@ class ServingPlan(Record):
     model_name: str = Field(pattern=NAME)
     experiment: str | None = Field(default=None, min_length=1, max_length=128)
     salt: str = ""
+    cross_to: str | None = None
+    """Variant that answers where the assigned one is not up; None: nobody crosses. Such
+    answers are recorded outside the experiment."""
     variants: tuple[VariantPlan, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -48,6 +61,8 @@ class ServingPlan(Record):
             raise ValueError(f"variant names repeat: {', '.join(sorted(names))}")
         if not math.fsum(variant.weight for variant in self.variants) > 0:
             raise ValueError("the variants' weights add up to 0; give one of them a weight")
+        if self.cross_to is not None and self.cross_to not in names:
+            raise ValueError(f"cross_to names {self.cross_to!r}; have {', '.join(sorted(names))}")
         return self
 
 
@@ -84,19 +99,46 @@ class ServeSettings(Record):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     max_in_flight: int = Field(default=64, ge=1)
-    """Requests of one variant answered at a time; one more gets 429."""
+    """Requests that one engine answers at a time; more of them wait, see ``max_queued``."""
+    max_queued: int = Field(default=32, ge=0)
+    """Requests of one variant that may wait for a slot; one more gets 429 at once."""
+    queue_seconds: float = Field(default=1.0, gt=0)
+    """How long a request may wait for a slot before it gets 429."""
     max_body_bytes: int = Field(default=4 * 2**20, ge=1)
+    max_header_bytes: int = Field(default=32 * 2**10, ge=256)
+    """Of a request's line and headers together; more gets 431."""
+    header_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long a request's line and headers may take to arrive; longer gets 408."""
+    body_timeout_seconds: float = Field(default=60.0, gt=0)
     request_timeout_seconds: float = Field(default=600.0, gt=0)
     """Longest silence of an engine within one request."""
     grace_seconds: float = Field(default=30.0, ge=0)
     """How long running answers may take to finish after SIGTERM."""
     api_keys: tuple[SecretStr, ...] = ()
-    """Accepted bearer tokens; none means that no key is asked for."""
+    """Keys of those who run the gateway, with every scope and no limit; everybody else's are
+    made by `hallmark keys create`. Without any key of either kind none is asked for."""
+    redis_url: SecretStr | None = None
+    """Where several workers or gateways count the limits of keys together."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that answer requests."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may ask from a browser, each as https://HOST; none by default."""
     store_conversations: bool = False
     """Keep questions and answers, personal data masked."""
     record_queue: int = Field(default=10_000, ge=1)
     """Request records that may wait for the ledger; more are dropped and counted."""
     engine: EngineOptions = EngineOptions()
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _named_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write https://HOST or https://HOST:PORT, "
+                    "without a path and without *"
+                )
+        return origins
 
     @field_validator("home")
     @classmethod
@@ -115,8 +157,10 @@ class ServeSettings(Record):
 def settings_from_environment(environ: Mapping[str, str], **given: Any) -> ServeSettings:
     """``given`` wins; what it leaves open comes from ``HALLMARK_...`` variables.
 
-    Read are HALLMARK_HOST, _PORT, _MAX_IN_FLIGHT, _MAX_BODY_BYTES, _REQUEST_TIMEOUT_SECONDS,
-    _GRACE_SECONDS, _API_KEYS (comma between), _STORE_CONVERSATIONS, _RECORD_QUEUE, and every
+    Read are HALLMARK_HOST, _PORT, _MAX_IN_FLIGHT, _MAX_QUEUED, _QUEUE_SECONDS,
+    _MAX_BODY_BYTES, _REQUEST_TIMEOUT_SECONDS, _GRACE_SECONDS, _API_KEYS (comma between),
+    _STORE_CONVERSATIONS, _RECORD_QUEUE, _MAX_HEADER_BYTES, _HEADER_TIMEOUT_SECONDS,
+    _BODY_TIMEOUT_SECONDS, _REDIS_URL, _WORKERS, _CORS_ORIGINS (comma between), and every
     field of EngineOptions as HALLMARK_ENGINE_FIELD (lists with a comma between).
     Raises SettingsError naming the variable.
     """
@@ -139,7 +183,7 @@ def _read(environ: Mapping[str, str], prefix: str, fields: set[str]) -> dict[str
         text = environ.get(prefix + field.upper())
         if text is None or not text.strip():
             continue
-        if field in ("api_keys", "extra_args", "cores"):
+        if field in ("api_keys", "extra_args", "cores", "cors_origins"):
             values[field] = tuple(part.strip() for part in text.split(",") if part.strip())
         else:
             values[field] = text.strip()

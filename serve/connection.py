@@ -1,0 +1,142 @@
+"""One client's connection: uvicorn's HTTP/1.1, with bounds on how a request may arrive.
+
+uvicorn reads a head of any size for any time. Here a head that is too large gets 431, a head
+or a body that does not arrive in time gets 408, and the connection is closed; what is no HTTP
+gets 400. All three in OpenAI's shape, for they come before any route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serve.errors import ApiError
+from serve.headers import dressed
+from serve.settings import ServeSettings
+
+
+class Connection(HttpToolsProtocol):
+    """Its timer runs only while a request is incomplete: one in one piece costs nothing more.
+
+    The class attributes are set by ``connection_class``.
+    """
+
+    max_header_bytes: int
+    header_timeout_seconds: float
+    body_timeout_seconds: float
+
+    _waiting_for: str | None = None  # "head" or "body" of a request that is not complete
+    _counted = 0  # bytes of the fields that the parser gave
+    _received = 0  # bytes since the head began, its first piece not counted
+    _timer: asyncio.TimerHandle | None = None
+    _refusal: ApiError | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for("head")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._waiting_for
+        self._received += len(data)
+        super().data_received(data)
+        now = self._waiting_for
+        if now is None or self.transport.is_closing():
+            self._end_wait()
+        elif now == "head" and self._received > self.max_header_bytes:
+            self._refuse(self._too_large())
+        elif self._timer is None or now != before:
+            self._wait_for(now)
+
+    def on_message_begin(self) -> None:
+        # What came in the same piece may have been another request's: it is not counted.
+        self._waiting_for, self._counted, self._received = "head", 0, 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(name, value)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._waiting_for = "body"
+
+    def on_message_complete(self) -> None:
+        self._waiting_for = None
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls for anything that its parser refuses, our own limits among it."""
+        self._refuse(self._refusal or ApiError(400, "this is no valid HTTP/1.1", "invalid_http"))
+
+    def _count(self, *parts: bytes) -> None:
+        self._counted += sum(map(len, parts))
+        if self._counted > self.max_header_bytes:
+            self._refusal = self._too_large()
+            raise ValueError("the head is too large")  # ends the parser; see send_400_response
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            431,
+            f"the request's line and headers are larger than {self.max_header_bytes} bytes; "
+            "send fewer",
+            "headers_too_large",
+        )
+
+    def _wait_for(self, what: str) -> None:
+        self._end_wait()
+        self._waiting_for = what
+        seconds = self.header_timeout_seconds if what == "head" else self.body_timeout_seconds
+        self._timer = self.loop.call_later(seconds, self._too_slow, what, seconds)
+
+    def _end_wait(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self, what: str, seconds: float) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            message = f"the request's {what} did not arrive within {seconds:g} s"
+            self._refuse(ApiError(408, message, "request_timeout"))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer, unless this request's answer has begun, and close the connection."""
+        self._end_wait()
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle  # of the request before, while a head is read
+        ended = cycle is not None and cycle.response_complete and self._waiting_for == "head"
+        if cycle is None or ended or not cycle.response_started:
+            body = error.body
+            headers = dressed(
+                error.status,
+                [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", b"%d" % len(body)),
+                    (b"connection", b"close"),
+                ],
+            )
+            lines = [b"%s: %s\r\n" % pair for pair in headers]
+            status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+            self.transport.write(b"".join([status.encode(), *lines, b"\r\n", body]))
+        self.transport.close()
+
+
+def connection_class(settings: ServeSettings) -> type[Connection]:
+    """For ``uvicorn.Config(http=...)``: connections with the settings' limits."""
+    limits = {
+        "max_header_bytes": settings.max_header_bytes,
+        "header_timeout_seconds": settings.header_timeout_seconds,
+        "body_timeout_seconds": settings.body_timeout_seconds,
+    }
+    return type("LimitedConnection", (Connection,), limits)
