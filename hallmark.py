@@ -22,6 +22,7 @@ import typer
 from commands.front_audit import audit, card
 from commands.front_gate import gate, plan, promote, rollback, selftest, verify
 from commands.front_live import explain, watch
+from commands.keys import keys_app
 from commands.options import (
     DatasetName,
     Home,
@@ -57,6 +58,7 @@ app.add_typer(train_app, name="train")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(trust_app, name="trust")
+app.add_typer(keys_app, name="keys")
 
 
 @app.callback()
