@@ -20,8 +20,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from monitoring.series import Series
+from registry.api_keys import ApiKey
 from registry.served import FeedbackRecord, RequestRecord
 from serve.app import create_app
+from serve.connection import connection_class
 from serve.settings import ServeSettings, ServingPlan, VariantPlan
 from serve.upstream import StandingEngines, new_upstream
 
@@ -142,7 +144,11 @@ class FakeLedger:
 
     rows: dict[str, RequestRecord] = field(default_factory=dict)
     feedback: dict[str, FeedbackRecord] = field(default_factory=dict)
+    keys: list[ApiKey] = field(default_factory=list)
     fail: bool = False
+
+    def api_keys(self) -> list[ApiKey]:
+        return list(self.keys)
 
     def record_requests(self, records: Sequence[RequestRecord], /) -> None:
         if self.fail:
@@ -181,8 +187,11 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench(**changes: Any) -> AsyncIterator[Bench]:
-    """Variants a and b, even weights, experiment spring; ``changes`` go to ServeSettings."""
+async def bench(*, keys: Sequence[ApiKey] = (), **changes: Any) -> AsyncIterator[Bench]:
+    """Variants a and b, even weights, experiment spring; ``changes`` go to ServeSettings.
+
+    ``keys`` are the ledger's API keys.
+    """
     with tempfile.TemporaryDirectory(prefix="hm-") as folder:
         variants = tuple(VariantPlan(name=name, checkpoint=Path(name)) for name in "ab")
         plan = ServingPlan(
@@ -210,10 +219,12 @@ async def bench(**changes: Any) -> AsyncIterator[Bench]:
             runners.append(runner)
             upstreams.append(new_upstream(settings, name, f"sha256:{name * 64}", path))
         standing = StandingEngines(upstreams)
-        ledger, series = FakeLedger(), Series(CollectorRegistry())
+        ledger, series = FakeLedger(keys=list(keys)), Series(CollectorRegistry())
         gateway = create_app(settings, standing, ledger, series)
         server = uvicorn.Server(
-            uvicorn.Config(gateway, log_level="error", http="httptools", lifespan="on")
+            uvicorn.Config(
+                gateway, log_level="error", http=connection_class(settings), lifespan="on"
+            )
         )
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
