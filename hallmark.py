@@ -22,6 +22,7 @@ import typer
 from commands.front_audit import audit, card
 from commands.front_gate import gate, plan, promote, rollback, selftest, verify
 from commands.front_live import explain, watch
+from commands.front_serve import engine
 from commands.keys import keys_app
 from commands.options import (
     DatasetName,
@@ -188,6 +189,7 @@ def train_prefer(
 
 for command in (gate, plan, selftest, audit, card, promote, rollback, verify, watch, explain):
     app.command()(command)
+app.command()(engine)
 
 
 @app.command()
@@ -202,6 +204,14 @@ def serve(
     model: Annotated[str, typer.Option(help="The model name that clients ask for.")] = "hallmark",
     experiment: Annotated[str, typer.Option(help="Salt of the split, and its name.")] = "default",
     store_conversations: Annotated[bool | None, typer.Option(help="Kept masked, to train.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Engines per variant, here.")] = 1,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=http://HOST:PORT of a `hallmark engine`; repeatable."),
+    ] = None,
+    cross_to: Annotated[
+        str | None, typer.Option(help="Variant that answers where another is down; else none.")
+    ] = None,
 ) -> int:
     """Answer requests with hallmarked checkpoints, one vLLM process per variant.
 
@@ -217,6 +227,7 @@ def serve(
         model=model,
         experiment=experiment,
         store_conversations=store_conversations,
+        options=room.Options(replicas, tuple(engine or ()), cross_to),
     )
 
 

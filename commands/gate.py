@@ -12,12 +12,14 @@ from commands.policies import ALL_CHECKS, open_policy
 from commands.session import Session, print_json, table
 from commands.state import ensure_trust
 from commands.stored import stored_evidence
+from commands.switch import ensure_golden, followers, switch
 from eval.early import early_verdict
 from eval.gate import Policy, judge
 from eval.measure import OpenPool
 from eval.plan import Plan, count_items
 from eval.plan import plan as plan_policy
 from eval.report import write_reports
+from registry.aliases import standing
 from registry.checkpoint import Manifest
 from registry.checkpoint import verify as verify_files
 from registry.evidence import Evidence, now
@@ -146,6 +148,7 @@ def run_gate(
         envelope = seal(verdict, manifest, local_key(session.home))
         write_hallmark(folder, envelope)
         stamp_digest = envelope_digest(envelope)
+        ensure_golden(session, folder, manifest)
     session.ledger.record_verdict(verdict, stamp_digest)
     return Gated(verdict, reports)
 
@@ -272,12 +275,17 @@ def promote(session: Session, checkpoint: str, *, alias: str, reason: str) -> in
             f"{manifest.name} has a hallmark, but its newest verdict is {newest}; "
             f"see: hallmark gate {manifest.name}"
         )
+    switch(session, alias, session.checkpoint(checkpoint), manifest)
     session.ledger.set_alias(alias, manifest.weights_digest, by=session.who, reason=reason)
     session.say(f"{alias} is {manifest.name} ({short(manifest.weights_digest)})")
     return 0
 
 
 def rollback(session: Session, *, alias: str, reason: str) -> int:
+    before = standing(session.ledger.alias_history(alias))[-2:-1]
+    if before and followers(session, alias):
+        found = admitted(session, before[0])  # the same path as forwards, hashed afresh
+        switch(session, alias, session.checkpoint(before[0]), found.manifest)
     digest = session.ledger.rollback(alias, by=session.who, reason=reason)
     session.say(f"{alias} is {session.ledger.resolve(digest).name} ({short(digest)}) again")
     return 0

@@ -3,29 +3,69 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from commands.session import Session
 from commands.state import ensure_trust
+from commands.switch import base_of
+from registry.checkpoint import read_manifest
 from registry.records import UserError
 from serve.settings import ServingPlan, VariantPlan, settings_from_environment
 
 
 class VariantError(UserError):
-    """A --variant that cannot be read."""
+    """A --variant or --engine that cannot be read."""
 
 
-def variant_plan(session: Session, text: str) -> VariantPlan:
+@dataclass(frozen=True)
+class Options:
+    """How variants are served: engines of each here, or ``NAME=http://HOST:PORT`` elsewhere."""
+
+    replicas: int = 1
+    engines: tuple[str, ...] = ()
+    cross_to: str | None = None
+
+    def addresses(self, variant: str) -> tuple[str, ...]:
+        """Of this variant's engines elsewhere. Raises VariantError, AddressError."""
+        from serve.remote import host_and_port
+
+        found = []
+        for text in self.engines:
+            name, separator, address = text.partition("=")
+            if not separator:
+                raise VariantError(f"--engine {text!r}: write NAME=http://HOST:PORT")
+            if name == variant:
+                host_and_port(address)
+                found.append(address)
+        return tuple(found)
+
+
+def variant_plan(session: Session, text: str, options: Options | None = None) -> VariantPlan:
     """``NAME=CHECKPOINT`` or ``NAME=CHECKPOINT:WEIGHT`` with its checkpoint's folder."""
+    options = options or Options()
     name, separator, rest = text.partition("=")
+    if "://" in rest:
+        raise VariantError(
+            f"--variant {text!r}: nobody vouches for what answers at a bare address. Start "
+            f"`hallmark engine CHECKPOINT` there, and then give --variant {name}=CHECKPOINT "
+            f"--engine {name}=http://HOST:PORT"
+        )
     reference, _, weight = rest.rpartition(":") if _has_weight(rest) else (rest, "", "1")
     if not separator or not reference:
         raise VariantError(f"--variant {text!r}: write NAME=CHECKPOINT or NAME=CHECKPOINT:WEIGHT")
+    folder = session.checkpoint(reference)
     try:
         return VariantPlan(
-            name=name, checkpoint=session.checkpoint(reference), weight=float(weight)
+            name=name,
+            checkpoint=folder,
+            weight=float(weight),
+            base=base_of(session, read_manifest(folder)),
+            replicas=options.replicas,
+            engines=options.addresses(name),
+            follows=reference if reference in session.ledger.aliases() else None,
         )
     except ValidationError as error:
         raise VariantError(f"--variant {text!r}: {error.errors()[0]['msg']}") from error
@@ -49,13 +89,24 @@ def serve(
     model: str,
     experiment: str,
     store_conversations: bool | None,
+    options: Options | None = None,
 ) -> int:
     from serve.run import serve as run
 
     ensure_trust(session)
-    plans = tuple(variant_plan(session, text) for text in variants)
+    options = options or Options()
+    plans = tuple(variant_plan(session, text, options) for text in variants)
+    known = {one.name for one in plans}
+    if stray := [text for text in options.engines if text.partition("=")[0] not in known]:
+        raise VariantError(f"--engine {stray[0]!r} names no variant; have {', '.join(known)}")
     try:
-        plan = ServingPlan(model_name=model, experiment=experiment, salt=experiment, variants=plans)
+        plan = ServingPlan(
+            model_name=model,
+            experiment=experiment,
+            salt=experiment,
+            variants=plans,
+            cross_to=options.cross_to,
+        )
     except ValidationError as error:
         raise VariantError(f"the variants do not fit: {error.errors()[0]['msg']}") from error
     given: dict[str, Any] = {

@@ -35,6 +35,7 @@ FEEDBACK_LABELS = (
     ("comment", "neutral"),
 )
 TOKEN_KINDS = ("prompt", "completion")
+SHADOW_OUTCOMES = ("answered", "failed", "dropped")
 
 # Seconds. The first token of a small model on a GPU comes below a millisecond after
 # the gateway's own work, that of a large one on a CPU after tens of seconds.
@@ -74,8 +75,20 @@ class Series:
                       the ledger
     engine_up         hallmark_engine_up{variant}: 1 while the engine answers, else 0
     engine_restarts   hallmark_engine_restarts_total{variant}
+    replicas_up       hallmark_replicas_up{variant}: engines of the variant that answer
+    open_breakers     hallmark_open_breakers{variant}: engines left alone after failures
+    queued            hallmark_queued_requests{variant}: waiting for a slot now
     feedback          hallmark_feedback_total{variant,kind,sentiment}: pairs of FEEDBACK_LABELS;
                       a rating of 4 or 5 is positive, of 1 or 2 negative
+    guardrail_breached  hallmark_guardrail_breached{experiment,variant}: 1 once a guardrail took
+                      the variant off its units, until the experiment is started again
+    variant_paused    hallmark_variant_paused{experiment,variant}: 1 while it gets no units
+                      because a guardrail has no samples
+    variant_share     hallmark_variant_share{experiment,variant}: share of the units it gets now
+    guardian_last_look  hallmark_guardian_last_look_timestamp_seconds{experiment}: when its
+                      guardrails were last judged, in Unix time
+    shadow_requests   hallmark_shadow_requests_total{variant,outcome}: copies of requests;
+                      outcome is of SHADOW_OUTCOMES
     variant_info      hallmark_variant_info{variant,checkpoint,experiment}: always 1; checkpoint
                       is the weights digest, experiment is "" outside one
     """
@@ -150,10 +163,58 @@ class Series:
             ["variant"],
             registry=registry,
         )
+        self.replicas_up = Gauge(
+            "hallmark_replicas_up",
+            "Engines of the variant that answer.",
+            ["variant"],
+            registry=registry,
+        )
+        self.open_breakers = Gauge(
+            "hallmark_open_breakers",
+            "Engines of the variant that are left alone after failures.",
+            ["variant"],
+            registry=registry,
+        )
+        self.queued = Gauge(
+            "hallmark_queued_requests",
+            "Requests that wait for a slot now.",
+            ["variant"],
+            registry=registry,
+        )
         self.feedback = Counter(
             "hallmark_feedback_total",
             "Pieces of feedback taken.",
             ["variant", "kind", "sentiment"],
+            registry=registry,
+        )
+        self.guardrail_breached = Gauge(
+            "hallmark_guardrail_breached",
+            "1 where a guardrail took the variant off its units.",
+            ["experiment", "variant"],
+            registry=registry,
+        )
+        self.variant_paused = Gauge(
+            "hallmark_variant_paused",
+            "1 where the variant is paused, because a guardrail has no samples.",
+            ["experiment", "variant"],
+            registry=registry,
+        )
+        self.variant_share = Gauge(
+            "hallmark_variant_share",
+            "Share of the units that the variant gets now.",
+            ["experiment", "variant"],
+            registry=registry,
+        )
+        self.guardian_last_look = Gauge(
+            "hallmark_guardian_last_look_timestamp_seconds",
+            "When the experiment's guardrails were last judged, in Unix time.",
+            ["experiment"],
+            registry=registry,
+        )
+        self.shadow_requests = Counter(
+            "hallmark_shadow_requests_total",
+            "Copies of requests for a shadow variant.",
+            ["variant", "outcome"],
             registry=registry,
         )
         self.variant_info = Gauge(
@@ -176,6 +237,8 @@ class Series:
         ).set(1)
         self.engine_up.labels(variant=variant).set(0)
         self.engine_restarts.labels(variant=variant)
+        for gauge in (self.replicas_up, self.open_breakers, self.queued):
+            gauge.labels(variant=variant)
         self.in_flight.labels(variant=variant)
         self.ttft.labels(variant=variant)
         self.overhead.labels(variant=variant)

@@ -5,12 +5,14 @@ Files are hashed afresh each time, so what was swapped after an earlier check is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
+from typing import Any
 
-from registry.checkpoint import CheckpointError
+from registry.checkpoint import CheckpointError, Manifest
 from registry.home import Home
-from registry.records import UserError
+from registry.records import UserError, short
+from registry.signing import open_envelope
 from registry.trust import Admitted, HallmarkError, admit, load_trust
 
 
@@ -28,9 +30,53 @@ class Admission:
         self._home = home
         self._revoked = revoked
 
-    def admit(self, variant: str, folder: Path) -> Admitted:
-        """What the checkpoint is and who vouches for it. Raises AdmissionError."""
+    def admit(self, variant: str, folder: Path, base: Path | None = None) -> Admitted:
+        """What the checkpoint is and who vouches for it. Raises AdmissionError.
+
+        ``base`` is where a LoRA adapter's base is, which needs a hallmark of its own and must
+        be the one that the adapter's hallmark covers.
+        """
         try:
-            return admit(folder, load_trust(self._home), self._revoked())
+            admitted = admit(folder, load_trust(self._home), self._revoked())
+            if base is not None or admitted.manifest.is_adapter:
+                self._admit_base(admitted.manifest, base)
         except (HallmarkError, CheckpointError) as error:
             raise AdmissionError(f"variant {variant!r} is refused: {error}") from error
+        return admitted
+
+    def opened(self, envelope: Mapping[str, Any], address: str) -> bytes:
+        """What an engine elsewhere signed with a key trusted here. Raises AdmissionError."""
+        try:
+            return open_envelope(envelope, load_trust(self._home).keys)[0]
+        except HallmarkError as error:
+            raise AdmissionError(
+                f"the engine at {address} is refused: {error}; trust the key of its home with "
+                "`hallmark trust key`"
+            ) from error
+
+    def not_revoked(self, envelope_digest: str, address: str) -> None:
+        """Raises AdmissionError where the hallmark that admitted it there was revoked."""
+        if envelope_digest in self._revoked():
+            raise AdmissionError(
+                f"the engine at {address} is refused: its hallmark {short(envelope_digest)} was "
+                "revoked; start it with another checkpoint"
+            )
+
+    def _admit_base(self, adapter: Manifest, base: Path | None) -> None:
+        parent = short(adapter.parent_digest or "unknown")
+        if base is None:
+            raise HallmarkError(
+                f"{adapter.name} is an adapter; start the server with the folder of its base "
+                f"{parent}, which needs a hallmark too: `hallmark gate {parent}`"
+            )
+        if not adapter.is_adapter:
+            raise HallmarkError(f"{adapter.name} is no adapter, so it has no base; leave it out")
+        try:
+            found = admit(base, load_trust(self._home), self._revoked()).manifest.weights_digest
+        except HallmarkError as error:
+            raise HallmarkError(f"the base of adapter {adapter.name}: {error}") from error
+        if found != adapter.parent_digest:
+            raise HallmarkError(
+                f"{adapter.name} was gated upon base {parent}, and {base} holds {short(found)}; "
+                "give it its own base, or gate it upon this one"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import json
 import os
 import signal
 import sys
@@ -13,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.checkpoint import ADAPTER_CONFIG
+from registry.records import UserError
 from serve import cpu_server, leash
 from serve.settings import ServeSettings
 
 LOG_TAIL_LINES = 12
 GIB = 2**30
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM 0.32 has kernels for
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,11 @@ def launch(
     cores: Sequence[int],
     environ: Mapping[str, str],
     cpu: bool,
+    adapters: Mapping[str, Path] | None = None,
 ) -> Launch:
     """How to run vLLM on ``folder``, answering at ``socket`` under the plan's model name.
+
+    ``adapters`` are LoRA adapters' folders by the names under which they answer beside it.
 
     On a CPU build: float32, because its bfloat16 attention ends in an illegal instruction
     on processors with AMX tiles (seen with 0.32.0), and because a gate that measured in
@@ -110,8 +117,30 @@ def launch(
         command += ["--max-model-len", str(options.max_model_len)]
     if not (options.compile if options.compile is not None else not cpu):
         command.append("--enforce-eager")
+    if adapters:
+        command += [
+            "--enable-lora",
+            "--max-loras", str(len(adapters)),
+            "--max-lora-rank", str(max(map(lora_rank, adapters.values()))),
+            "--lora-modules", *(f"{name}={path}" for name, path in adapters.items()),
+        ]  # fmt: skip
     command += options.extra_args
     return Launch(tuple(command), environment, tuple(cores) if cpu else None, log)
+
+
+def lora_rank(adapter: Path) -> int:
+    """The smallest rank that vLLM has room for, of those that fit the adapter's ``r``.
+
+    Raises UserError where the adapter does not say one, or one that is too large.
+    """
+    path = adapter / ADAPTER_CONFIG
+    try:
+        wanted = int(json.loads(path.read_bytes())["r"])
+        return next(rank for rank in LORA_RANKS if rank >= wanted)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} gives no rank r; save the adapter with peft again") from error
+    except StopIteration as error:
+        raise UserError(f"{path}: rank {wanted} is more than vLLM's {LORA_RANKS[-1]}") from error
 
 
 class EngineProcess:

@@ -21,7 +21,7 @@ import hashlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -269,12 +269,29 @@ class Lease:
             self._replicas.give_back(self.upstream, outcome, gone=gone)
 
 
+class Checkpoints(Mapping[str, str]):
+    """The weights digest that each variant answers with now: a promotion changes it."""
+
+    def __init__(self, replicas: Mapping[str, Replicas]) -> None:
+        self._replicas = replicas
+
+    def __getitem__(self, variant: str) -> str:
+        return self._replicas[variant].checkpoint
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._replicas)
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+
 class Fleet:
     """All variants' replicas, and the plan's word on crossing from one to another."""
 
     def __init__(self, replicas: Mapping[str, Replicas], cross_to: str | None = None) -> None:
         """``cross_to`` answers for variants that are not up; None lets nobody cross."""
         self.replicas = dict(replicas)
+        self.checkpoints: Mapping[str, str] = Checkpoints(self.replicas)
         self._cross_to = cross_to
 
     async def lease(self, variant: str, unit: str | None, *, pinned: bool) -> Lease:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import uvicorn
 import uvloop
@@ -24,18 +23,14 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.series import Series
 from registry.ledger import Ledger
-from registry.records import UserError, short
+from registry.records import short
 from registry.trust import Admitted
 from serve.admission import Admission
 from serve.app import create_app
+from serve.control import controlled
 from serve.engines import Supervisor
-from serve.settings import ServeSettings
-
-BACKLOG = 2048
-
-
-class ServeError(UserError):
-    """The server cannot start here."""
+from serve.listen import BACKLOG, listening
+from serve.settings import ServeSettings, VariantPlan
 
 
 class Server(uvicorn.Server):
@@ -57,38 +52,24 @@ def serve(settings: ServeSettings) -> None:
         stack.callback(ledger.close)
         admission = Admission(settings.house, ledger.revoked)
         admitted = {
-            plan.name: admission.admit(plan.name, plan.checkpoint)
+            plan.name: admission.admit(plan.name, plan.checkpoint, plan.base)
             for plan in settings.plan.variants
         }
-        note_plan(ledger, settings, admitted)
+        note_plan(ledger, settings, settings.plan.variants, admitted)
         # Background threads give way to the event loop after half a millisecond, not after five.
         sys.setswitchinterval(0.0005)
         uvloop.run(_run(settings, listener, ledger, admission, admitted))
 
 
-@contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket bound to the address. Raises ServeError where somebody else has it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen(BACKLOG)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ServeError(
-                    f"port {port} on {host} is in use; stop what listens there, or choose "
-                    "another with --port"
-                ) from error
-            raise ServeError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-        yield listener
-
-
-def note_plan(ledger: Ledger, settings: ServeSettings, admitted: Mapping[str, Admitted]) -> None:
+def note_plan(
+    ledger: Ledger,
+    settings: ServeSettings,
+    variants: Sequence[VariantPlan],
+    admitted: Mapping[str, Admitted],
+) -> None:
     """Write into the ledger what is served, so that every answer's record leads somewhere."""
     plan = settings.plan
-    for variant in plan.variants:
+    for variant in variants:
         ledger.record_checkpoint(admitted[variant.name].manifest, str(variant.checkpoint))
     if plan.experiment is not None:
         arms = [
@@ -97,7 +78,7 @@ def note_plan(ledger: Ledger, settings: ServeSettings, admitted: Mapping[str, Ad
                 "checkpoint": admitted[variant.name].manifest.weights_digest,
                 "weight": variant.weight,
             }
-            for variant in plan.variants
+            for variant in variants
         ]
         body = {"model_name": plan.model_name, "salt": plan.salt, "variants": arms}
         ledger.record_experiment(plan.experiment, body)
@@ -111,7 +92,15 @@ async def _run(
     admitted: Mapping[str, Admitted],
 ) -> None:
     series = Series(CollectorRegistry())
-    engines = Supervisor(settings, admission, admitted, series, environ=os.environ)
+    engines = Supervisor(
+        settings,
+        admission,
+        admitted,
+        series,
+        environ=os.environ,
+        goldens=ledger.golden,
+        noted=lambda plans, now: note_plan(ledger, settings, plans, now),
+    )
     app = create_app(settings, engines, ledger, series)
     config = uvicorn.Config(
         app,
@@ -139,7 +128,8 @@ async def _run(
     announcer = asyncio.create_task(_announce(settings, engines, admitted, listener))
     engines.failure.add_done_callback(lambda _: stop())
     try:
-        await server.serve(sockets=[listener])
+        async with controlled(settings, engines):
+            await server.serve(sockets=[listener])
     finally:
         announcer.cancel()
         await engines.stop()

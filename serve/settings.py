@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from registry.home import Home
 from registry.records import Record, UserError
+from serve.experiment_files import ExperimentDesign
 
 PREFIX = "HALLMARK_"
 ENGINE_PREFIX = "HALLMARK_ENGINE_"
@@ -53,6 +54,8 @@ class ServingPlan(Record):
     """Variant that answers where the assigned one is not up; None: nobody crosses. Such
     answers are recorded outside the experiment."""
     variants: tuple[VariantPlan, ...] = Field(min_length=1)
+    design: ExperimentDesign | None = None
+    """The declared experiment that ``experiment`` names; its variants are these."""
 
     @model_validator(mode="after")
     def _can_be_split(self) -> ServingPlan:
@@ -63,6 +66,13 @@ class ServingPlan(Record):
             raise ValueError("the variants' weights add up to 0; give one of them a weight")
         if self.cross_to is not None and self.cross_to not in names:
             raise ValueError(f"cross_to names {self.cross_to!r}; have {', '.join(sorted(names))}")
+        if self.design is not None:
+            declared = [variant.name for variant in self.design.variants]
+            if declared != names or self.design.name != self.experiment:
+                raise ValueError(
+                    f"experiment {self.design.name} declares {', '.join(declared)}; the plan of "
+                    f"{self.experiment} has {', '.join(names)}"
+                )
         return self
 
 
@@ -88,6 +98,8 @@ class EngineOptions(Record):
     """Starts in a row that may fail before a variant is given up."""
     extra_args: tuple[str, ...] = ()
     """Handed to vLLM's server as they are."""
+    key: SecretStr | None = None
+    """What gateways and engines on other machines show each other."""
 
 
 class ServeSettings(Record):
@@ -112,6 +124,12 @@ class ServeSettings(Record):
     body_timeout_seconds: float = Field(default=60.0, gt=0)
     request_timeout_seconds: float = Field(default=600.0, gt=0)
     """Longest silence of an engine within one request."""
+    answer_timeout_seconds: float = Field(default=3600.0, gt=0)
+    """Longest that one answer may take altogether, however steadily it trickles."""
+    reader_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long a client may leave 64 KiB of its answer unread before it is cut off."""
+    traces_endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """Where spans go by OTLP over HTTP, as http://HOST:4318/v1/traces; None makes none."""
     grace_seconds: float = Field(default=30.0, ge=0)
     """How long running answers may take to finish after SIGTERM."""
     api_keys: tuple[SecretStr, ...] = ()
@@ -160,13 +178,17 @@ def settings_from_environment(environ: Mapping[str, str], **given: Any) -> Serve
     Read are HALLMARK_HOST, _PORT, _MAX_IN_FLIGHT, _MAX_QUEUED, _QUEUE_SECONDS,
     _MAX_BODY_BYTES, _REQUEST_TIMEOUT_SECONDS, _GRACE_SECONDS, _API_KEYS (comma between),
     _STORE_CONVERSATIONS, _RECORD_QUEUE, _MAX_HEADER_BYTES, _HEADER_TIMEOUT_SECONDS,
-    _BODY_TIMEOUT_SECONDS, _REDIS_URL, _WORKERS, _CORS_ORIGINS (comma between), and every
+    _BODY_TIMEOUT_SECONDS, _ANSWER_TIMEOUT_SECONDS, _READER_TIMEOUT_SECONDS, _REDIS_URL,
+    _TRACES_ENDPOINT (else OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT),
+    _WORKERS, _CORS_ORIGINS (comma between), and every
     field of EngineOptions as HALLMARK_ENGINE_FIELD (lists with a comma between).
     Raises SettingsError naming the variable.
     """
     skipped = {"plan", "engine", "home", "ledger_url"}
     values = _read(environ, PREFIX, set(ServeSettings.model_fields) - skipped)
     engine = _read(environ, ENGINE_PREFIX, set(EngineOptions.model_fields))
+    if endpoint := _otel_endpoint(environ):
+        values.setdefault("traces_endpoint", endpoint)
     try:
         return ServeSettings.model_validate({"engine": engine, **values, **given})
     except ValidationError as error:
@@ -175,6 +197,15 @@ def settings_from_environment(environ: Mapping[str, str], **given: Any) -> Serve
         variable = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         hint = f" (from {variable})" if variable in environ else ""
         raise SettingsError(f"setting {place}{hint}: {first['msg']}; change it") from error
+
+
+def _otel_endpoint(environ: Mapping[str, str]) -> str | None:
+    """https://opentelemetry.io/docs/specs/otel/protocol/exporter/: the base wants its path."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
+    traces = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
+    return traces or (f"{base.rstrip('/')}/v1/traces" if base else None)
 
 
 def _read(environ: Mapping[str, str], prefix: str, fields: set[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from registry.signing import SigningKey, envelope_digest, read_hallmark, seal, w
 from registry.trust import local_key, trust_key, trust_policy
 from registry.verdict import Status, Verdict
 from serve.admission import Admission, AdmissionError
-from serve.run import ServeError, listening
+from serve.listen import ServeError, listening
 
 ROOT = Path(__file__).resolve().parent.parent
 
