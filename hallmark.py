@@ -212,6 +212,9 @@ def serve(
     cross_to: Annotated[
         str | None, typer.Option(help="Variant that answers where another is down; else none.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that answer; 1 by default.")
+    ] = None,
 ) -> int:
     """Answer requests with hallmarked checkpoints, one vLLM process per variant.
 
@@ -227,7 +230,7 @@ def serve(
         model=model,
         experiment=experiment,
         store_conversations=store_conversations,
-        options=room.Options(replicas, tuple(engine or ()), cross_to),
+        options=room.Options(replicas, tuple(engine or ()), cross_to, workers),
     )
 
 

@@ -27,6 +27,8 @@ class Options:
     replicas: int = 1
     engines: tuple[str, ...] = ()
     cross_to: str | None = None
+    workers: int | None = None
+    """Processes that answer; None leaves it to HALLMARK_WORKERS."""
 
     def addresses(self, variant: str) -> tuple[str, ...]:
         """Of this variant's engines elsewhere. Raises VariantError, AddressError."""
@@ -118,5 +120,7 @@ def serve(
     }
     if store_conversations is not None:
         given["store_conversations"] = store_conversations
+    if options.workers is not None:
+        given["workers"] = options.workers
     run(settings_from_environment(os.environ, **given))
     return 0

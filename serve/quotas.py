@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -264,10 +264,15 @@ def open_quotas(redis_url: str | None, *, workers: int) -> Quotas:
     return MemoryQuotas() if workers == 1 else UncountedQuotas()
 
 
-def refuse_unshared(*, limited: bool, workers: int, redis_url: str | None) -> None:
-    """Raises QuotaError where several workers would each count a key's limit for themselves."""
-    if limited and workers > 1 and redis_url is None:
+def refuse_unshared(keys: Iterable[ApiKey], *, workers: int, shared: bool) -> None:
+    """Raises QuotaError where several workers would each count a key's limits for themselves.
+
+    ``shared`` says whether there is a Redis to count them in.
+    """
+    limited = [key.name for key in keys if key.limited and key.revoked_at is None]
+    if limited and workers > 1 and not shared:
         raise QuotaError(
-            f"{workers} workers cannot share the limits of API keys without Redis: each would "
-            "grant them anew; set HALLMARK_REDIS_URL=redis://HOST:6379/0, or --workers 1"
+            f"{workers} workers cannot share the limits of API keys ({', '.join(limited[:3])}) "
+            "without Redis: each would grant them anew; set "
+            "HALLMARK_REDIS_URL=redis://HOST:6379/0, or --workers 1"
         )

@@ -15,9 +15,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
@@ -28,17 +28,13 @@ from registry.trust import Admitted
 from serve.admission import Admission
 from serve.app import create_app
 from serve.control import controlled
+from serve.crew import Crew, SharedSupervisor, metrics_folder
 from serve.engines import Supervisor
-from serve.listen import BACKLOG, listening
+from serve.listen import listening
+from serve.quotas import refuse_unshared
+from serve.server import Server, server_config
 from serve.settings import ServeSettings, VariantPlan
-
-
-class Server(uvicorn.Server):
-    """Uvicorn without signal handlers of its own: ``run`` decides what a signal means."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+from serve.worker import shared_series
 
 
 def serve(settings: ServeSettings) -> None:
@@ -50,6 +46,9 @@ def serve(settings: ServeSettings) -> None:
         listener = stack.enter_context(listening(settings.host, settings.port))
         ledger = Ledger(settings.house.ledger_url)
         stack.callback(ledger.close)
+        refuse_unshared(
+            ledger.api_keys(), workers=settings.workers, shared=settings.redis_url is not None
+        )
         admission = Admission(settings.house, ledger.revoked)
         admitted = {
             plan.name: admission.admit(plan.name, plan.checkpoint, plan.base)
@@ -58,7 +57,8 @@ def serve(settings: ServeSettings) -> None:
         note_plan(ledger, settings, settings.plan.variants, admitted)
         # Background threads give way to the event loop after half a millisecond, not after five.
         sys.setswitchinterval(0.0005)
-        uvloop.run(_run(settings, listener, ledger, admission, admitted))
+        metrics = stack.enter_context(metrics_folder()) if settings.workers > 1 else None
+        uvloop.run(_run(settings, listener, ledger, admission, admitted, metrics))
 
 
 def note_plan(
@@ -90,34 +90,32 @@ async def _run(
     ledger: Ledger,
     admission: Admission,
     admitted: Mapping[str, Admitted],
+    metrics: Path | None,
 ) -> None:
-    series = Series(CollectorRegistry())
-    engines = Supervisor(
+    """``metrics`` is the folder of several workers' series, None for one process."""
+    environ = dict(os.environ)  # the engines' series do not belong into our folder
+    series = Series(CollectorRegistry()) if metrics is None else shared_series(metrics)
+    kind = Supervisor if metrics is None else SharedSupervisor
+    engines = kind(
         settings,
         admission,
         admitted,
         series,
-        environ=os.environ,
+        environ=environ,
         goldens=ledger.golden,
         noted=lambda plans, now: note_plan(ledger, settings, plans, now),
     )
-    app = create_app(settings, engines, ledger, series)
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
-    )
-    server = Server(config)
+    server: Server | Crew
+    if metrics is not None and isinstance(engines, SharedSupervisor):
+        app = None
+        server = Crew(settings, engines, metrics)
+    else:
+        app = create_app(settings, engines, ledger, series)
+        server = Server(server_config(settings, app))
 
     def stop() -> None:
-        app.drain()
+        if app is not None:
+            app.drain()
         if server.should_exit:
             server.force_exit = True
         server.should_exit = True
