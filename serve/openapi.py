@@ -71,6 +71,14 @@ FEEDBACK = {
         "ranking": {"type": "array"},
     },
 }
+OTHER_BODIES: dict[str, dict[str, Any]] = {
+    "/v1/feedback": FEEDBACK,
+    "/v1/arena/battles": {
+        "type": "object",
+        "required": ["messages"],
+        "properties": {"messages": MESSAGES},
+    },
+}
 UNIT = {
     "name": "x-hallmark-unit",
     "in": "header",
@@ -91,8 +99,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             operation["responses"].setdefault("default", _response("A refusal.", ERROR))
             operation["security"] = [{"key": []}]
             operation.setdefault("description", f"Wants a key of scope {scope_of(path)}.")
-            if path == "/v1/feedback" and method == "post":
-                operation["requestBody"] = _body(FEEDBACK)
+            if method == "post" and "requestBody" not in operation:
+                operation["requestBody"] = _body(OTHER_BODIES.get(path, {"type": "object"}))
     made.setdefault("components", {})["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer"}
     }

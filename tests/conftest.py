@@ -34,6 +34,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "postgres": "postgresql",
     "chromium": "chromium",
+    "redis-server": "redis-server",
 }
 
 CHAT_TEMPLATE = (
