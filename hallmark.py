@@ -20,6 +20,8 @@ from typing import Annotated
 import typer
 
 from commands.front_audit import audit, card
+from commands.front_experiment import experiment_app
+from commands.front_feedback import feedback_app
 from commands.front_gate import gate, plan, promote, rollback, selftest, verify
 from commands.front_live import explain, watch
 from commands.front_serve import engine
@@ -49,8 +51,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make, import and list datasets.")
 train_app = typer.Typer(no_args_is_help=True, help="Train checkpoints from datasets.")
-feedback_app = typer.Typer(no_args_is_help=True, help="What users said of the answers.")
-experiment_app = typer.Typer(no_args_is_help=True, help="Read A/B experiments.")
 trust_app = typer.Typer(
     no_args_is_help=True, help="Say whose hallmarks count, under which policies."
 )
@@ -202,7 +202,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     model: Annotated[str, typer.Option(help="The model name that clients ask for.")] = "hallmark",
-    experiment: Annotated[str, typer.Option(help="Salt of the split, and its name.")] = "default",
+    experiment: Annotated[str, typer.Option(help="Name and salt, or its YAML file.")] = "default",
     store_conversations: Annotated[bool | None, typer.Option(help="Kept masked, to train.")] = None,
     replicas: Annotated[int, typer.Option(min=1, help="Engines per variant, here.")] = 1,
     engine: Annotated[
@@ -232,37 +232,6 @@ def serve(
         store_conversations=store_conversations,
         options=room.Options(replicas, tuple(engine or ()), cross_to, workers),
     )
-
-
-@feedback_app.command("export")
-def feedback_export(
-    context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="Where preferences.jsonl and labels.jsonl go.")],
-    experiment: Annotated[str | None, typer.Option(help="Only this experiment's.")] = None,
-    json: Json = False,
-) -> int:
-    """Feedback as training data: edits become pairs, thumbs become labelled completions.
-
-    [dim]Example: hallmark feedback export preferences/[/dim]
-    """
-    from commands import feedback
-
-    return feedback.export(session(context), folder, experiment=experiment, json=json)
-
-
-@experiment_app.command("status")
-def experiment_status(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The experiment's name.")] = "default",
-    json: Json = False,
-) -> int:
-    """Per arm: users, answers, thumbs with always-valid intervals, and the decision so far.
-
-    [dim]Example: hallmark experiment status default --json[/dim]
-    """
-    from commands import feedback
-
-    return feedback.experiment_status(session(context), name, json=json)
 
 
 @trust_app.command("policy")

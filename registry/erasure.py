@@ -93,6 +93,15 @@ class Erasures(Store):
         )
         return sorted((row.row_digest, row.request_id) for row in self._all(query))
 
+    def salts(self) -> frozenset[str]:
+        """Every salt that units may have been hashed with: experiments', their names', none."""
+        table = tables.experiments
+        rows = self._all(sa.select(table.c.name, table.c.body))
+        said = (row.body.get("salt") for row in rows)
+        return frozenset(
+            {"", *(row.name for row in rows), *(salt for salt in said if isinstance(salt, str))}
+        )
+
     def traces(self, user_digest: str, unit_digests: Collection[str] = ()) -> Traces:
         """A person's requests, by user or by an experiment's unit, and rows made of them."""
         with self._engine.connect() as connection:
