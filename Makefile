@@ -1,5 +1,5 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
-.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors bench-audit bench-audit-errors schemas setup lock clean
+.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors bench-audit bench-audit-errors bench-experiments schemas setup lock clean
 BIN := .venv/bin
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
@@ -33,6 +33,9 @@ bench-gate-errors: setup  ## false-PASS and power of the gate's rules, simulated
 
 bench-audit-errors: setup  ## false alarms and detection of the audits' rules, simulated
 	@$(BIN)/python -m audit.calibration
+
+bench-experiments: setup  ## false stops of A/A experiments, and minutes to stop planted harm
+	@$(BIN)/python -m monitoring.simulate_experiments
 
 bench-audit: setup $(if $(wildcard .hallmark-demo/ledger.db),,demo)  ## times of the audit's suites on the demo's champion, and langfair's
 	@$(BIN)/python -m audit.bench --home .hallmark-demo --data $(DATA)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from commands import data as data_command
+from commands import experiment as experiment_command
 from commands import feedback as feedback_command
 from commands import gate as gating
 from commands.journey import (
@@ -145,8 +146,8 @@ def ab_test(stages: Stages, variants: dict[str, Trained], port: int) -> Path:
                 )
             )
         refuse_failures(session, visits)
-        result = feedback_command.experiment(session, experiment)
-        feedback_command.show(session, experiment, result)
+        result = experiment_command.experiment(session, experiment)
+        experiment_command.show(session, experiment, result)
         feedback_command.export(session, folder, experiment=experiment, json=False)
         note = f"{said(visits)}; {result.decision}"
         files = {path.name: file_sha256(path) for path in folder.glob("*.jsonl")}

@@ -1,4 +1,4 @@
-"""JSON Schemas of what people and CI write and read: a policy, a verdict, an audit.
+"""JSON Schemas of what people and CI write and read: policy, verdict, audit, experiment.
 
     make schemas                                   write docs/schemas again
 
@@ -19,6 +19,7 @@ from eval.checks import Check
 from eval.policy import policy_schema
 from registry.records import write_atomically
 from registry.verdict import Verdict
+from serve.experiment_files import design_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
@@ -36,6 +37,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             "$schema": DIALECT,
             **AuditReport.model_json_schema(mode="serialization"),
         },
+        "experiment.schema.json": {"$schema": DIALECT, **design_schema()},
     }
 
 

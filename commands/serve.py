@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +14,10 @@ from commands.state import ensure_trust
 from commands.switch import base_of
 from registry.checkpoint import read_manifest
 from registry.records import UserError
+from serve.experiment_files import ExperimentDesign, load_design
 from serve.settings import ServingPlan, VariantPlan, settings_from_environment
+
+DEFAULT_VARIANTS = ("champion=champion",)
 
 
 class VariantError(UserError):
@@ -73,6 +77,14 @@ def variant_plan(session: Session, text: str, options: Options | None = None) ->
         raise VariantError(f"--variant {text!r}: {error.errors()[0]['msg']}") from error
 
 
+def declared(design: ExperimentDesign) -> tuple[str, ...]:
+    """A declared experiment's variants as --variant takes them; shadows have no weight."""
+    return tuple(
+        f"{one.name}={one.checkpoint}:{0.0 if one.shadow is not None else one.weight!r}"
+        for one in design.variants
+    )
+
+
 def _has_weight(rest: str) -> bool:
     """A digest (``sha256:...``) holds a colon too, but no weight behind it."""
     _, colon, last = rest.rpartition(":")
@@ -97,6 +109,12 @@ def serve(
 
     ensure_trust(session)
     options = options or Options()
+    design = None
+    if experiment.endswith((".yaml", ".yml")):
+        design = load_design(Path(experiment))
+        if variants != DEFAULT_VARIANTS:
+            raise VariantError(f"{experiment} declares the variants; leave --variant out")
+        variants, experiment = declared(design), design.name
     plans = tuple(variant_plan(session, text, options) for text in variants)
     known = {one.name for one in plans}
     if stray := [text for text in options.engines if text.partition("=")[0] not in known]:
@@ -105,8 +123,9 @@ def serve(
         plan = ServingPlan(
             model_name=model,
             experiment=experiment,
-            salt=experiment,
+            salt=experiment if design is None else design.salted,
             variants=plans,
+            design=design,
             cross_to=options.cross_to,
         )
     except ValidationError as error:

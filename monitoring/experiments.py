@@ -2,80 +2,86 @@
 
     read_out({"a": 0.5, "b": 0.5}, ledger.requests("spring"), feedback)
 
-Pure: records in, a value out. The first arm of the plan is the control. The outcome is
-the thumbs-up share, one number per unit (the mean over that unit's thumbs; the latest
-thumb on an answer counts), because arms are assigned by unit and answers to one person
-are not independent. All intervals hold at every look.
+Pure: records in, a value out. The first arm of the plan is the control. One metric is
+primary and decides, the thumbs-up share by default; the others and the segments are shown
+beside it. All intervals hold at every look.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
 
+from monitoring.bandit import Outcomes
+from monitoring.bandit import shares as bandit_shares
+from monitoring.decisions import Comparison, Decision, ReadOutOptions, compare, decide
+from monitoring.guardrails import Guardrail, GuardrailFinding, judge_guardrail, split_alpha
 from monitoring.inference import (
     Difference,
+    Interval,
     Moments,
     always_valid_difference,
+    always_valid_mean,
     always_valid_share,
     balance_pvalue,
-    bradley_terry,
     fixed_horizon_difference,
     required_sample,
+    required_sample_of_means,
     srm_pvalue,
 )
-from registry.records import Record, UserError
+from monitoring.outcomes import (
+    SILENCE,
+    ExperimentError,
+    Metric,
+    Sorted,
+    Voices,
+    is_error,
+    metric_named,
+    sort_in,
+    unit_means,
+    voices_of,
+)
+from monitoring.pairwise import Pair, PairedReadOut, bradley_terry, read_pairs
+from registry.records import Record
 from registry.served import FeedbackRecord, RequestRecord
 
 __all__ = [
     "ArmReadOut",
     "Comparison",
     "Difference",
+    "Estimate",
     "ExperimentError",
+    "Guardrail",
+    "GuardrailFinding",
     "Moments",
+    "Outcomes",
+    "PairedReadOut",
     "ReadOut",
     "ReadOutOptions",
     "always_valid_difference",
     "always_valid_share",
+    "bandit_shares",
     "bradley_terry",
     "fixed_horizon_difference",
+    "judge_guardrail",
+    "metric_named",
     "read_out",
     "required_sample",
+    "split_alpha",
     "srm_pvalue",
 ]
 
-Decision = Literal["continue", "ship", "stop", "no-difference"]
-
-
-class ExperimentError(UserError):
-    """The plan of an experiment cannot be read out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadOutOptions:
-    """How sure, and how large a difference matters."""
-
-    alpha: float = 0.05
-    """Chance of any wrong decision over all looks and all challengers together."""
-    num_expected_units: int = 1000
-    """Units with a thumb, over all arms, at which intervals should be narrowest."""
-    smallest_effect: float = 0.05
-    """Differences of the thumbs-up share below this do not matter, in (0, 1)."""
-    min_units: int = 30
-    """Units with a thumb in each arm before any decision: the sequence is asymptotic."""
-    alarm: float = 0.001
-    """Below this p, units or responses are not split as planned."""
+EQUAL_LOAD = 1.25  # arms' loads within this ratio count as equal
+PAIRED_METRICS = ("errors", "completion_tokens")
 
 
 class ArmReadOut(Record):
     """One arm. None means undefined: nothing was observed. Latencies are milliseconds.
 
-    ``units`` were assigned to this arm alone; ``responding_units`` gave any feedback,
-    ``rating_units`` a thumb. ``thumbs_up_share`` is the mean over rating units, its
-    interval always valid. ``response_rate`` is responding over assigned units.
+    ``units`` were assigned to this arm alone (its exposures); ``responding_units`` gave any
+    feedback, ``rating_units`` a thumb. ``thumbs_up_share`` is the mean over rating units,
+    its interval always valid. ``response_rate`` is responding over assigned units.
     Latencies are those of answered requests (status 200).
     """
 
@@ -90,38 +96,56 @@ class ArmReadOut(Record):
     thumbs_up: int
     thumbs_down: int
     thumbs_up_share: float | None
-    thumbs_up_interval: tuple[float, float] | None
+    thumbs_up_interval: Interval | None
     response_rate: float | None
     median_ttft_ms: float | None
     median_duration_ms: float | None
 
 
-class Comparison(Record):
-    """A challenger minus the control in thumbs-up share; None while undefined."""
+class Estimate(Record):
+    """A metric's mean over units of an arm, in all units or in one segment.
 
-    challenger: str
-    control: str
+    ``difference`` is the arm minus the control, None for the control itself, while
+    undefined, and where ``withheld`` says why it may not be compared. Intervals are
+    always valid, at alpha each: of all the rows together some will miss.
+    """
+
+    metric: str
+    segment: str | None
+    """``key=value``; None for all units."""
+    variant: str
+    units: int
+    mean: float | None
+    interval: Interval | None
     difference: float | None
-    interval: tuple[float, float] | None
-    decision: Decision
-    reason: str
+    difference_interval: Interval | None
+    withheld: str | None = None
 
 
 class ReadOut(Record):
     """An experiment as it stands. ``decision`` is for people; nothing acts on it by itself.
 
-    ``srm_p`` compares units with the plan; ``response_balance_p`` compares the share of
-    units that gave feedback, None where there is nothing to compare.
+    ``srm_p`` compares units with the plan, None where the weights changed under way;
+    ``response_balance_p`` compares the share of units that gave feedback, None where there
+    is nothing to compare. ``units_in_several_arms`` are crossovers. ``excluded`` counts
+    requests by reason. ``required_units_per_arm`` is what one look at a fixed horizon would
+    need for the smallest effect; a sequence needs two to three times that.
+    ``pairs`` are shadows beside the variants whose prompts they copied.
     """
 
     arms: tuple[ArmReadOut, ...]
+    primary: str
     comparisons: tuple[Comparison, ...]
-    srm_p: float
+    estimates: tuple[Estimate, ...]
+    pairs: tuple[PairedReadOut, ...]
+    srm_p: float | None
     response_balance_p: float | None
     pinned_requests: int
     requests_without_unit: int
     requests_outside_plan: int
+    excluded: dict[str, int]
     units_in_several_arms: int
+    required_units_per_arm: int | None
     decision: Decision
     reason: str
     warnings: tuple[str, ...]
@@ -132,12 +156,15 @@ def read_out(
     requests: Iterable[RequestRecord],
     feedback: Iterable[FeedbackRecord],
     options: ReadOutOptions | None = None,
+    *,
+    scores: Mapping[str, Mapping[str, float]] | None = None,
 ) -> ReadOut:
     """The experiment's arms, their comparison with the first arm, and a decision.
 
-    Left out and counted: pinned requests, requests without a unit, variants that are not
-    in ``weights``, and units that several arms answered. Raises ExperimentError for a
-    plan without arms or with a weight below 0.
+    ``scores`` are a scorer's, by request id and name. Left out and counted: pinned and
+    excluded requests, requests without a unit, variants that are not in ``weights``, and
+    units that several arms answered. Raises ExperimentError for a plan without arms or
+    with a weight below 0, and for a metric that there is not.
     """
     options = options or ReadOutOptions()
     if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
@@ -145,128 +172,81 @@ def read_out(
             f"an experiment needs arms with weights of 0 or more and a sum above 0, got "
             f"{dict(weights)}; correct the weights of the serving plan"
         )
-    sorted_in = _sort_in(weights, requests)
-    said = _by_request(feedback)
-    data = {
-        variant: _arm(variant, weight, sorted_in.of_arm.get(variant, []), said, options)
+    primary = metric_named(options.primary)
+    found = sort_in(weights, requests)
+    voices = voices_of(feedback, scores or {})
+    arms = {
+        variant: _arm(variant, weight, found.of_arm.get(variant, []), voices, options)
         for variant, weight in weights.items()
     }
-    arms = {variant: arm for variant, (arm, _) in data.items()}
     control, *challengers = [variant for variant, weight in weights.items() if weight > 0]
+    units = {name: unit_means(primary, found.of_arm.get(name, []), voices) for name in weights}
+    history = unit_means(primary, found.held_back, voices)
     per_comparison = options.alpha / max(len(challengers), 1)
     comparisons = tuple(
-        _compare(name, control, data[name][1], data[control][1], per_comparison, options)
+        compare(primary, name, control, units, history, per_comparison, options)
         for name in challengers
     )
-    srm_p = srm_pvalue({name: arm.units for name, arm in arms.items()}, weights)
+    changed = _weights_changed(found)
+    exposed = {name: arm.units for name, arm in arms.items()}
+    srm_p = None if changed else srm_pvalue(exposed, weights)
+    compared = (control, *challengers)
     balance_p = balance_pvalue(
-        {name: arms[name].responding_units for name in (control, *challengers)},
-        {name: arms[name].units for name in (control, *challengers)},
+        {name: arms[name].responding_units for name in compared},
+        {name: arms[name].units for name in compared},
     )
-    decision, reason = _decide(comparisons, srm_p, balance_p, options)
+    decision, reason = decide(comparisons, srm_p, balance_p, options)
     return ReadOut(
         arms=tuple(arms.values()),
+        primary=primary.name,
         comparisons=comparisons,
+        estimates=tuple(_estimates(compared, found, voices, options)),
+        pairs=tuple(_pairs(found, voices, options)),
         srm_p=srm_p,
         response_balance_p=balance_p,
-        pinned_requests=sorted_in.pinned,
-        requests_without_unit=sorted_in.without_unit,
-        requests_outside_plan=sorted_in.outside,
-        units_in_several_arms=sorted_in.crossed,
+        pinned_requests=found.left_out.get("pinned", 0),
+        requests_without_unit=found.left_out.get("no-unit", 0),
+        requests_outside_plan=found.left_out.get("outside-plan", 0),
+        excluded=dict(sorted(found.left_out.items())),
+        units_in_several_arms=found.crossed_units,
+        required_units_per_arm=_required(primary, list(units[control].values()), options),
         decision=decision,
         reason=reason,
-        warnings=_warnings(arms, sorted_in.crossed, balance_p, options),
+        warnings=_warnings(arms, found.crossed_units, balance_p, changed, options),
     )
-
-
-@dataclass(frozen=True)
-class _SortedIn:
-    of_arm: dict[str, list[RequestRecord]]
-    pinned: int
-    without_unit: int
-    outside: int
-    crossed: int
-
-
-def _sort_in(weights: Mapping[str, float], requests: Iterable[RequestRecord]) -> _SortedIn:
-    pinned = without_unit = outside = 0
-    kept: list[RequestRecord] = []
-    arms_of_unit: dict[str, set[str]] = defaultdict(set)
-    for request in requests:
-        if request.pinned:
-            pinned += 1
-        elif request.unit_digest is None:
-            without_unit += 1
-        elif request.variant not in weights:
-            outside += 1
-        else:
-            kept.append(request)
-            arms_of_unit[request.unit_digest].add(request.variant)
-    crossed = {unit for unit, arms in arms_of_unit.items() if len(arms) > 1}
-    of_arm: dict[str, list[RequestRecord]] = defaultdict(list)
-    for request in kept:
-        if request.unit_digest not in crossed:
-            of_arm[request.variant].append(request)
-    return _SortedIn(of_arm, pinned, without_unit, outside, len(crossed))
-
-
-def _by_request(feedback: Iterable[FeedbackRecord]) -> dict[str, list[FeedbackRecord]]:
-    """Feedback by request id, oldest first."""
-    by_request: dict[str, list[FeedbackRecord]] = defaultdict(list)
-    for record in sorted(feedback, key=lambda record: record.created_at):
-        by_request[record.request_id].append(record)
-    return by_request
 
 
 def _arm(
     variant: str,
     weight: float,
     requests: list[RequestRecord],
-    said: Mapping[str, list[FeedbackRecord]],
+    voices: Mapping[str, Voices],
     options: ReadOutOptions,
-) -> tuple[ArmReadOut, Moments | None]:
-    """The arm, and the moments of its units' thumbs-up shares (None without thumbs)."""
-    thumbs_of_unit: dict[str, list[bool]] = defaultdict(list)
-    responding: set[str] = set()
-    units: set[str] = set()
-    for request in requests:
-        unit = request.unit_digest or ""
-        units.add(unit)
-        voices = said.get(request.request_id, [])
-        if voices:
-            responding.add(unit)
-        thumbs = [record.value for record in voices if record.kind == "thumb"]
-        if thumbs:
-            thumbs_of_unit[unit].append(thumbs[-1] == 1)
-    shares = [sum(thumbs) / len(thumbs) for thumbs in thumbs_of_unit.values()]
-    num_up = sum(sum(thumbs) for thumbs in thumbs_of_unit.values())
-    num_thumbs = sum(len(thumbs) for thumbs in thumbs_of_unit.values())
-    moments = Moments.of_values(shares) if shares else None
-    interval = always_valid_share(
-        min(sum(shares), len(shares)),
-        len(shares),
-        num_expected=options.num_expected_units / 2,
-        alpha=options.alpha,
-    )
+) -> ArmReadOut:
+    said = {r.request_id: voices.get(r.request_id, SILENCE) for r in requests}
+    units = {request.unit_digest for request in requests}
+    responding = {r.unit_digest for r in requests if said[r.request_id].feedback}
+    thumbs = metric_named("thumbs_up")
+    all_thumbs = [thumbs.value(request, said[request.request_id]) for request in requests]
+    shares = list(unit_means(thumbs, requests, voices).values())
     answered = [request for request in requests if request.status == 200]
-    arm = ArmReadOut(
+    return ArmReadOut(
         variant=variant,
         weight=weight,
         checkpoints=tuple(sorted({request.checkpoint for request in requests})),
         requests=len(requests),
-        errors=sum(request.status >= 500 for request in requests),
+        errors=sum(map(is_error, requests)),
         units=len(units),
         responding_units=len(responding),
         rating_units=len(shares),
-        thumbs_up=num_up,
-        thumbs_down=num_thumbs - num_up,
-        thumbs_up_share=None if moments is None else moments.mean,
-        thumbs_up_interval=None if moments is None else interval,
+        thumbs_up=all_thumbs.count(1.0),
+        thumbs_down=all_thumbs.count(0.0),
+        thumbs_up_share=statistics.fmean(shares) if shares else None,
+        thumbs_up_interval=_interval(thumbs, shares, options),
         response_rate=len(responding) / len(units) if units else None,
         median_ttft_ms=_median(request.ttft_ms for request in answered),
         median_duration_ms=_median(request.duration_ms for request in answered),
     )
-    return arm, moments
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -274,88 +254,130 @@ def _median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _compare(
-    name: str,
-    control: str,
-    treated: Moments | None,
-    base: Moments | None,
-    alpha: float,
-    options: ReadOutOptions,
-) -> Comparison:
-    counts = (0 if base is None else base.n, 0 if treated is None else treated.n)
-    found = (
-        None
-        if base is None or treated is None
-        else always_valid_difference(
-            base, treated, num_expected=options.num_expected_units, alpha=alpha
-        )
-    )
-    decision: Decision = "continue"
-    if min(counts) < options.min_units:
-        reason = (
-            f"{control} has {counts[0]} units with a thumb and {name} has {counts[1]}; "
-            f"{options.min_units} in each come before any decision"
-        )
-    elif found is None:
-        reason = f"all thumbs of {control} and {name} are alike so far: no variance, no interval"
-    elif found.low > 0:
-        decision, reason = "ship", f"{name} gets more thumbs up than {control}"
-    elif found.high < 0:
-        decision, reason = "stop", f"{name} gets fewer thumbs up than {control}"
-    elif max(-found.low, found.high) < options.smallest_effect:
-        decision = "no-difference"
-        reason = f"{name} and {control} differ by less than {options.smallest_effect:g}"
-    else:
-        reason = f"the interval of {name} minus {control} still holds 0 and larger differences"
-    if found is not None:
-        reason += f" ({found.estimate:+.3f}, always-valid [{found.low:+.3f}, {found.high:+.3f}])"
-    return Comparison(
-        challenger=name,
-        control=control,
-        difference=None if found is None else found.estimate,
-        interval=None if found is None else (found.low, found.high),
-        decision=decision,
-        reason=reason,
+def _interval(metric: Metric, values: list[float], options: ReadOutOptions) -> Interval | None:
+    """Of an arm's mean; exact for shares, None where an asymptotic one says nothing yet."""
+    expected = options.num_expected_units / 2
+    if metric.bounded and values:
+        total = min(sum(values), len(values))
+        return always_valid_share(total, len(values), num_expected=expected, alpha=options.alpha)
+    if len(values) < options.min_units:
+        return None
+    return always_valid_mean(Moments.of_values(values), num_expected=expected, alpha=options.alpha)
+
+
+def _estimates(
+    arms: tuple[str, ...], found: Sorted, voices: Mapping[str, Voices], options: ReadOutOptions
+) -> Iterator[Estimate]:
+    """Every metric, in all units and in each segment that was seen, for each arm."""
+    segments: list[tuple[str, str] | None] = [None]
+    for key in options.segments:
+        seen = {(r.segments or {}).get(key) for name in arms for r in found.of_arm.get(name, [])}
+        segments += [(key, value) for value in sorted(one for one in seen if one is not None)]
+    unequal = None if options.separate_pools else _unequal_load(arms, found)
+    for metric in map(metric_named, (options.primary, *options.metrics)):
+        for segment in segments:
+            base: list[float] = []
+            for name in arms:
+                requests = [
+                    request
+                    for request in found.of_arm.get(name, [])
+                    if segment is None or (request.segments or {}).get(segment[0]) == segment[1]
+                ]
+                values = list(unit_means(metric, requests, voices).values())
+                base = values if name == arms[0] else base
+                withheld = unequal if metric.latency and name != arms[0] else None
+                gap = None
+                if name != arms[0] and withheld is None:
+                    gap = _difference(base, values, options)
+                yield Estimate(
+                    metric=metric.name,
+                    segment="=".join(segment) if segment else None,
+                    variant=name,
+                    units=len(values),
+                    mean=statistics.fmean(values) if values else None,
+                    interval=_interval(metric, values, options),
+                    difference=gap.estimate if gap else None,
+                    difference_interval=(gap.low, gap.high) if gap else None,
+                    withheld=withheld,
+                )
+
+
+def _difference(
+    control: list[float], treated: list[float], options: ReadOutOptions
+) -> Difference | None:
+    if min(len(control), len(treated)) < options.min_units:
+        return None
+    return always_valid_difference(
+        Moments.of_values(control),
+        Moments.of_values(treated),
+        num_expected=options.num_expected_units,
+        alpha=options.alpha,
     )
 
 
-def _decide(
-    comparisons: tuple[Comparison, ...],
-    srm_p: float,
-    balance_p: float | None,
-    options: ReadOutOptions,
-) -> tuple[Decision, str]:
-    """One decision over all challengers; a broken split comes before everything."""
-    if srm_p < options.alarm:
-        return "stop", (
-            f"sample ratio mismatch (p = {srm_p:.2g}): units are not split as planned, so no "
-            f"number here can be trusted; find out which requests are missing or doubled"
-        )
-    if not comparisons:
-        return "continue", "one arm only: there is nothing to compare"
-    by_decision = {
-        decision: [c for c in comparisons if c.decision == decision]
-        for decision in ("ship", "continue", "no-difference", "stop")
-    }
-    winners = by_decision["ship"]
-    if winners and balance_p is not None and balance_p < options.alarm:
-        return "continue", (
-            f"{winners[0].reason}; but people answer at different rates in the arms "
-            f"(p = {balance_p:.2g}), so who is silent may explain it: compare that first"
-        )
-    if winners:
-        best = max(winners, key=lambda c: c.difference or 0.0)
-        return "ship", best.reason
-    if by_decision["continue"]:
-        return "continue", "; ".join(c.reason for c in by_decision["continue"])
-    settled = by_decision["no-difference"] or by_decision["stop"]
-    return settled[0].decision, "; ".join(c.reason for c in settled)
+def _unequal_load(arms: tuple[str, ...], found: Sorted) -> str | None:
+    """Why latencies of the arms may not be compared; by Little's law load is busy time."""
+    busy = {name: found.busy_ms.get(name, 0.0) for name in arms}
+    if min(busy.values()) > 0 and max(busy.values()) <= EQUAL_LOAD * min(busy.values()):
+        return None
+    loads = ", ".join(f"{name} {value / 1000:.0f} s" for name, value in busy.items())
+    return (
+        f"the arms were not under equal load (time spent answering: {loads}); give them "
+        "separate pools or even weights to compare latency"
+    )
+
+
+def _pairs(
+    found: Sorted, voices: Mapping[str, Voices], options: ReadOutOptions
+) -> Iterator[PairedReadOut]:
+    """Each shadow beside the answers to the same prompts that users got."""
+    live = {r.request_id: r for requests in found.of_arm.values() for r in requests}
+    by_shadow: dict[str, list[tuple[RequestRecord, RequestRecord]]] = defaultdict(list)
+    for shadow in found.shadows:
+        original = live.get(shadow.shadow_of or "")
+        if original is not None:
+            by_shadow[shadow.variant].append((original, shadow))
+    scores = [name for name in options.metrics if name.startswith("score:")]
+    for name, pairs in sorted(by_shadow.items()):
+        for metric in map(metric_named, (*PAIRED_METRICS, *scores)):
+            made = []
+            for original, shadow in pairs:
+                values = [
+                    metric.value(one, voices.get(one.request_id, SILENCE))
+                    for one in (original, shadow)
+                ]
+                if values[0] is not None and values[1] is not None:
+                    made.append(Pair(original.unit_digest or "", values[0], values[1]))
+            expected = options.num_expected_units
+            yield read_pairs(metric.name, name, made, num_expected=expected, alpha=options.alpha)
+
+
+def _required(metric: Metric, control: list[float], options: ReadOutOptions) -> int | None:
+    """Units per arm for the smallest effect from the control's values; None while unknown."""
+    if len(control) < options.min_units:
+        return None
+    moments = Moments.of_values(control)
+    if metric.bounded:
+        step = options.smallest_effect
+        other = moments.mean + step if moments.mean + step <= 1 else moments.mean - step
+        if 0 <= other <= 1:
+            return required_sample(moments.mean, other, alpha=options.alpha)
+    if moments.variance == 0:
+        return None
+    return required_sample_of_means(moments.variance, options.smallest_effect, alpha=options.alpha)
+
+
+def _weights_changed(found: Sorted) -> bool:
+    return any(
+        len({request.propensity for request in requests}) > 1 for requests in found.of_arm.values()
+    )
 
 
 def _warnings(
     arms: Mapping[str, ArmReadOut],
     crossed: int,
     balance_p: float | None,
+    changed: bool,
     options: ReadOutOptions,
 ) -> tuple[str, ...]:
     found = [
@@ -366,6 +388,8 @@ def _warnings(
     ]
     if crossed:
         found.append(f"{crossed} units were answered by several arms and are left out")
+    if changed:
+        found.append("weights changed under way: the sample ratio is not tested")
     if balance_p is not None and balance_p < options.alarm:
         found.append(f"units give feedback at different rates in the arms (p = {balance_p:.2g})")
     return tuple(found)

@@ -33,6 +33,10 @@ FEEDBACK_LABELS = (
     ("rating", "negative"),
     ("edit", "negative"),
     ("comment", "neutral"),
+    ("score", "neutral"),
+    ("category", "neutral"),
+    ("vote", "neutral"),
+    ("ranking", "neutral"),
 )
 TOKEN_KINDS = ("prompt", "completion")
 SHADOW_OUTCOMES = ("answered", "failed", "dropped")
@@ -192,24 +196,28 @@ class Series:
             "1 where a guardrail took the variant off its units.",
             ["experiment", "variant"],
             registry=registry,
+            multiprocess_mode="livemax",
         )
         self.variant_paused = Gauge(
             "hallmark_variant_paused",
             "1 where the variant is paused, because a guardrail has no samples.",
             ["experiment", "variant"],
             registry=registry,
+            multiprocess_mode="livemax",
         )
         self.variant_share = Gauge(
             "hallmark_variant_share",
             "Share of the units that the variant gets now.",
             ["experiment", "variant"],
             registry=registry,
+            multiprocess_mode="livemostrecent",
         )
         self.guardian_last_look = Gauge(
             "hallmark_guardian_last_look_timestamp_seconds",
             "When the experiment's guardrails were last judged, in Unix time.",
             ["experiment"],
             registry=registry,
+            multiprocess_mode="max",
         )
         self.shadow_requests = Counter(
             "hallmark_shadow_requests_total",
@@ -235,6 +243,9 @@ class Series:
         self.variant_info.labels(
             variant=variant, checkpoint=checkpoint, experiment=experiment or ""
         ).set(1)
+        arm = {"experiment": experiment or "", "variant": variant}
+        self.guardrail_breached.labels(**arm).set(0)
+        self.variant_paused.labels(**arm).set(0)
         self.engine_up.labels(variant=variant).set(0)
         self.engine_restarts.labels(variant=variant)
         for gauge in (self.replicas_up, self.open_breakers, self.queued):

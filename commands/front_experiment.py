@@ -1,0 +1,75 @@
+"""`hallmark experiment`, as the front door shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from commands.options import Json, session
+
+experiment_app = typer.Typer(no_args_is_help=True, help="Start, stop, read and test experiments.")
+
+Name = Annotated[str, typer.Argument(help="The experiment's name.")]
+
+
+@experiment_app.command("status")
+def status(context: typer.Context, name: Name = "default", json: Json = False) -> int:
+    """Per arm and segment: always-valid intervals, sample ratio, shadows, and the decision.
+
+    [dim]Example: hallmark experiment status default --json[/dim]
+    """
+    from commands import experiment
+
+    return experiment.status(session(context), name, json=json)
+
+
+@experiment_app.command("start")
+def start(
+    context: typer.Context,
+    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of a declared one.")],
+    variant: Annotated[
+        str | None, typer.Option(help="End the pause of this variant; no new run.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Begin a new run: ramp and guardrails start afresh, whoever was stopped is back.
+
+    [dim]Example: hallmark experiment start spring.yaml[/dim]
+    """
+    from commands import experiment as room
+
+    return room.start(session(context), experiment, variant=variant, json=json)
+
+
+@experiment_app.command("stop")
+def stop(
+    context: typer.Context,
+    name: Name,
+    variant: Annotated[str | None, typer.Option(help="Only this variant.")] = None,
+    reason: Annotated[str, typer.Option(help="Kept in the ledger.")] = "",
+    json: Json = False,
+) -> int:
+    """Send all units, or those of one variant, to the control.
+
+    [dim]Example: hallmark experiment stop spring --variant b --reason "rude answers"[/dim]
+    """
+    from commands import experiment
+
+    return experiment.stop(session(context), name, variant=variant, reason=reason, json=json)
+
+
+@experiment_app.command("simulate")
+def simulate(
+    context: typer.Context,
+    experiments: Annotated[int, typer.Option(min=10, help="A/A experiments.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Fixes everything random.")] = 20260501,
+    json: Json = False,
+) -> int:
+    """How often the rules stop what does no harm, and how soon what does. Some minutes.
+
+    [dim]Example: hallmark experiment simulate --experiments 200 --json[/dim]
+    """
+    from commands import experiment
+
+    return experiment.simulate(session(context), experiments=experiments, seed=seed, json=json)
