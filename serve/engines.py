@@ -95,7 +95,6 @@ class Supervisor:
         }
         self.fleet = Fleet(self.replicas, settings.plan.cross_to)
         for name, one in self.replicas.items():
-            series.replicas_up.labels(variant=name).set_function(partial(_num_up, one))
             series.open_breakers.labels(variant=name).set_function(
                 partial(getattr, one, "open_breakers")
             )
@@ -292,8 +291,9 @@ class Supervisor:
         self._show(upstream.name)
 
     def _show(self, variant: str) -> None:
-        num_up = _num_up(self.replicas[variant])
+        num_up = sum(member.state == "up" for member in self.replicas[variant].members)
         self._series.engine_up.labels(variant=variant).set(1 if num_up else 0)
+        self._series.replicas_up.labels(variant=variant).set(num_up)
 
     def _first_start(self, first: asyncio.Future[None]) -> None:
         if first.cancelled() or self.failure.done():
@@ -338,10 +338,6 @@ class Supervisor:
                 }
             )
         return rows
-
-
-def _num_up(replicas: Replicas) -> int:
-    return sum(member.state == "up" for member in replicas.members)
 
 
 def foundation(plan: VariantPlan) -> Path:

@@ -1,0 +1,171 @@
+"""What vLLM 0.32 does that a gateway must not hand on: each against the real thing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.serving import RunningServer
+
+pytestmark = pytest.mark.engine
+
+
+def engine_sockets(server: RunningServer) -> dict[str, str]:
+    """Where each engine listens, by the process group of its leash."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pgid=,args=", "-ww"], capture_output=True, text=True, check=True
+    ).stdout
+    found = {}
+    for line in listed.splitlines():
+        words = line.split()
+        if "--uds" in words:
+            found[words[0]] = words[words.index("--uds") + 1]
+    wanted = {str(row["pid"]): row["variant"] for row in variants(server)}
+    return {wanted[group]: path for group, path in found.items() if group in wanted}
+
+
+def variants(server: RunningServer) -> list[dict[str, Any]]:
+    with call(server, "/admin/variants") as answer:
+        rows: list[dict[str, Any]] = json.load(answer)["variants"]
+        return rows
+
+
+def call(server: RunningServer, path: str, body: dict[str, Any] | None = None) -> Any:
+    request = urllib.request.Request(
+        server.root + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {server.api_key}", "Content-Type": "application/json"},
+    )
+    return urllib.request.urlopen(request, timeout=120)
+
+
+def direct(path: str, method: str, url: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    """Past the gateway, at the engine's own socket: status and JSON, None where it is none."""
+    connection = http.client.HTTPConnection("engine", timeout=60)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(path)
+    headers = {"Content-Type": "application/json"}
+    connection.request(method, url, None if body is None else json.dumps(body), headers)
+    response = connection.getresponse()
+    data = response.read()
+    connection.close()
+    try:
+        return response.status, json.loads(data)
+    except ValueError:
+        return response.status, None
+
+
+def body(model: str = "support", **more: Any) -> dict[str, Any]:
+    return {"model": model, "prompt": "Where is my order?", "max_tokens": 4, **more}
+
+
+@pytest.mark.slow
+def test_1_a_draining_engine_is_503_for_us_though_its_health_says_yes(
+    start_gateway, two_hallmarked_checkpoints, home
+):
+    with start_gateway(home, {"a": two_hallmarked_checkpoints(home)["a"]}) as server:
+        path = engine_sockets(server)["a"]
+        long = body(max_tokens=900, ignore_eos=True)
+        with ThreadPoolExecutor(4) as pool:
+            # Something to finish, so that it drains instead of ending.
+            [pool.submit(direct, path, "POST", "/v1/completions", long) for _ in range(3)]
+            time.sleep(1.0)
+            os.killpg(variants(server)[0]["pid"], signal.SIGTERM)
+            refusals = []
+            for _ in range(5):
+                try:
+                    with call(server, "/v1/completions", body()) as answer:
+                        said = json.load(answer)["choices"][0]
+                    assert said["finish_reason"] != "abort"
+                except urllib.error.HTTPError as error:
+                    refusals.append((error.code, error.headers["Retry-After"]))
+                time.sleep(0.2)
+        assert refusals
+        assert all(code in (502, 503) and after for code, after in refusals)
+
+
+@pytest.mark.slow
+def test_2_a_queue_that_is_full_inside_the_engine_is_an_honest_status(
+    start_gateway, two_hallmarked_checkpoints, home
+):
+    environ = {
+        "HALLMARK_ENGINE_MAX_NUM_SEQS": "1",
+        "HALLMARK_ENGINE_EXTRA_ARGS": "--max-num-queued-reqs,1",
+    }
+    folder = two_hallmarked_checkpoints(home)["a"]
+    with start_gateway(home, {"a": folder}, environ=environ) as server:
+
+        def one(_: int) -> tuple[int, str | None, bytes]:
+            asked = body(max_tokens=200, ignore_eos=True, stream=True)
+            try:
+                with call(server, "/v1/completions", asked) as answer:
+                    return answer.status, None, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.headers["Retry-After"], error.read()
+
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(one, range(12)))
+    refused = [one for one in answers if one[0] != 200]
+    assert refused  # the burst was larger than the engine's queue
+    assert all(status in (429, 503) and after for status, after, _ in refused)
+    assert all(b'"error"' not in text for status, _, text in answers if status == 200)
+
+
+def test_3_and_6_weights_are_not_swapped_in_place_and_no_development_route_is_there(
+    running_server: RunningServer,
+):
+    for path in engine_sockets(running_server).values():
+        for route in ("/collective_rpc", "/reset_prefix_cache", "/sleep", "/v1/load_lora_adapter"):
+            status, _ = direct(path, "POST", route, {"method": "reload_weights"})
+            assert status in (404, 405), route
+
+
+def test_4_two_checkpoints_have_one_fingerprint_and_two_digests_of_ours(
+    running_server: RunningServer,
+):
+    seen = {}
+    for variant in "ab":
+        with call(running_server, "/v1/completions", body(f"support@{variant}")) as answer:
+            seen[variant] = answer.headers["x-hallmark-checkpoint"]
+    assert seen == dict(running_server.checkpoints)
+    assert seen["a"] != seen["b"]
+
+
+def test_5_a_client_that_leaves_is_counted_by_us_and_frees_its_slot_within_a_second(
+    running_server: RunningServer, eventually: Callable[..., Any]
+):
+    def value(name: str) -> float:
+        with call(running_server, "/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    before = value('hallmark_requests_total{route="completions",status="499"')
+    asked = body("support@a", max_tokens=900, ignore_eos=True, stream=True)
+    answer = call(running_server, "/v1/completions", asked)
+    answer.read(10)
+    answer.close()
+    eventually(lambda: value('hallmark_in_flight_requests{variant="a"}') == 0, 1.0)
+    assert value('hallmark_requests_total{route="completions",status="499"') == before + 1
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    def wait(holds: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.05)
+
+    return wait
