@@ -25,6 +25,7 @@ from serve.engines import Supervisor
 from serve.settings import ServeSettings
 
 MAX_BODY_BYTES = 64 * 1024
+SHUTDOWN_SECONDS = 1.0  # a promotion that is under way when the server ends is given up
 
 
 class ControlError(UserError):
@@ -34,6 +35,7 @@ class ControlError(UserError):
 class Running(Record):
     """A server that is running: how to reach it, and which alias each variant follows."""
 
+    host: str
     pid: int
     socket: Path
     model_name: str
@@ -73,13 +75,14 @@ async def controlled(settings: ServeSettings, engines: Supervisor) -> AsyncItera
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/admin/promote", promote)
     app.router.add_get("/admin/engines", show)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     path = engines.control / "control.sock"
-    note = servers_folder(settings.house) / f"{os.getpid()}.json"
+    note = servers_folder(settings.house) / f"{socket.gethostname()}-{os.getpid()}.json"
     try:
         await web.UnixSite(runner, str(path)).start()
         running = Running(
+            host=socket.gethostname(),
             pid=os.getpid(),
             socket=path,
             model_name=settings.plan.model_name,
@@ -93,10 +96,12 @@ async def controlled(settings: ServeSettings, engines: Supervisor) -> AsyncItera
 
 
 def running_servers(home: Home) -> Iterator[Running]:
-    """Those that answer. What a server left that was killed is cleared away."""
+    """Those of this machine that answer. What a killed one left here is cleared away."""
     for path in sorted(servers_folder(home).glob("*.json")):
         try:
             server = Running.model_validate_json(path.read_bytes())
+            if server.host != socket.gethostname():
+                continue  # its home is shared, its socket is not
             ask(server, "GET", "/admin/engines")
         except (ValidationError, OSError):
             path.unlink(missing_ok=True)

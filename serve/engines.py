@@ -140,11 +140,11 @@ class Supervisor:
 
     async def stop(self) -> None:
         await stop_all([keeper for group in self._groups for keeper in group.keepers])
-        for task in list(self._leaving):
+        leaving = dict(self._leaving)
+        for task in leaving:
             task.cancel()
-        await asyncio.gather(*self._leaving, return_exceptions=True)
-        for keepers in self._leaving.values():
-            await stop_all(keepers)
+        await asyncio.gather(*leaving, return_exceptions=True)
+        await stop_all([keeper for keepers in leaving.values() for keeper in keepers])
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def promote(

@@ -8,6 +8,7 @@ answers new requests with 200 and no text.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -83,6 +84,9 @@ class Engine(Protocol):
 class Keeper:
     """Keeps one engine running. ``first`` is done once it is up, or has failed for good."""
 
+    takes_turns = True
+    """Whether starting it keeps this machine busy."""
+
     def __init__(
         self,
         name: str,
@@ -101,6 +105,7 @@ class Keeper:
         self._tools = tools
         self._cores = tuple(cores)
         self._admitted = dict(admitted)
+        self._ending = False
         self._process: Engine | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -121,6 +126,7 @@ class Keeper:
 
     async def drain(self, grace_seconds: float) -> None:
         """Let running answers finish for so long, then stop. Nothing new may be asked of it."""
+        self._ending = True
         self._mark("draining")
         deadline = time.monotonic() + grace_seconds
         while self.in_flight and time.monotonic() < deadline:
@@ -128,6 +134,7 @@ class Keeper:
         await self.stop()
 
     async def stop(self) -> None:
+        self._ending = True
         self._mark("draining")
         if self._task is not None:
             self._task.cancel()
@@ -160,6 +167,8 @@ class Keeper:
                 if not self.first.done():
                     self.first.set_result(None)
                 why = await self._watch(process)
+                if self._ending:
+                    return  # it was to end anyway
                 crashes = 1 if time.monotonic() - began > STABLE_SECONDS else crashes + 1
                 self._mark("down", why)
                 if process.running:
@@ -186,7 +195,7 @@ class Keeper:
     async def _start(self) -> Engine:
         """Admit, start, and wait for the first token. Raises AdmissionError, EngineError."""
         tools = self._tools
-        async with tools.turn:
+        async with tools.turn if self.takes_turns else contextlib.nullcontext():
             self._mark("starting")
             seats = await self._admit()
             began = time.monotonic()
@@ -194,6 +203,7 @@ class Keeper:
             try:
                 for seat in seats:
                     await self._first_token(seat.upstream, process, began)
+                    self._check_loaded(seat.plan)
             except BaseException:
                 await process.stop(STOP_SECONDS)
                 raise
@@ -212,6 +222,10 @@ class Keeper:
             cores=self._cores, environ=tools.environ, cpu=tools.cpu, adapters=adapters,
         )  # fmt: skip
         return await EngineProcess.start(what)
+
+    def _check_loaded(self, plan: VariantPlan) -> None:
+        """Raises AdmissionError where what was loaded may not be what was verified."""
+        self._tools.admission.unswapped(plan.name, plan.checkpoint, plan.base)
 
     def _listens(self, upstream: Upstream) -> bool:
         return upstream.socket.exists()

@@ -13,6 +13,7 @@ import asyncio
 import json
 import secrets
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from registry.signing import SigningKey, make_envelope
 from serve import keeper
 from serve.admission import AdmissionError
 from serve.keeper import Engine, EngineError, Keeper, Seat
-from serve.settings import ServeSettings
+from serve.settings import ServeSettings, VariantPlan
 from serve.upstream import KEEP_ALIVE_SECONDS, Upstream, UpstreamFailure
 
 PROOF_PATH = "/hallmark"
@@ -102,9 +103,13 @@ class RemoteUpstream(Upstream):
     @classmethod
     def at(cls, address: str, settings: ServeSettings, name: str, digest: str) -> RemoteUpstream:
         made = cls(
-            name, digest, Path("/nonexistent"), max_in_flight=settings.max_in_flight,
+            name,
+            digest,
+            Path("/nonexistent"),
+            max_in_flight=settings.max_in_flight,
             silence_seconds=settings.request_timeout_seconds,
-        )  # fmt: skip
+            answer_seconds=settings.answer_timeout_seconds,
+        )
         made.address = address
         made._host, made._port = host_and_port(address)
         key = settings.engine.key
@@ -177,13 +182,26 @@ class RemoteEngine:
 class RemoteKeeper(Keeper):
     """Keeps one address in use while what answers there proves that it was admitted."""
 
+    takes_turns = False
+
     async def _run(self, seats: Sequence[Seat]) -> Engine:
         [seat] = seats
         upstream = seat.upstream
         assert isinstance(upstream, RemoteUpstream)
-        proof = await self.proof_of(upstream)
-        upstream.model = proof.model
-        return RemoteEngine(upstream, self)
+        deadline = time.monotonic() + self._tools.settings.engine.start_timeout_seconds
+        while True:
+            try:
+                proof = await self.proof_of(upstream)
+            except EngineError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(keeper.PROBE_PAUSE_SECONDS)
+                continue
+            upstream.model = proof.model
+            return RemoteEngine(upstream, self)
+
+    def _check_loaded(self, plan: VariantPlan) -> None:
+        """It was loaded elsewhere, and proves there what it is."""
 
     def _listens(self, upstream: Upstream) -> bool:
         return True

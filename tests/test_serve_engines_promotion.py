@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import threading
 import time
 import urllib.request
@@ -231,10 +232,12 @@ async def in_thread(session: Session, command: Callable[..., int], *given: str, 
 def test_what_a_killed_server_left_behind_is_cleared_away(home):
     note = home.root / "servers" / "1.json"
     note.parent.mkdir(parents=True)
-    body = {"pid": 1, "socket": "/nonexistent/s", "model_name": "m", "follows": {"a": "champion"}}
+    body = {"host": socket.gethostname(), "pid": 1, "socket": "/nonexistent/s", "model_name": "m"}
     note.write_text(json.dumps(body))
+    other = note.with_name("2.json")  # of a machine that shares the home
+    other.write_text(json.dumps(body | {"host": "elsewhere.example"}))
     assert list(running_servers(home)) == []
-    assert not note.exists()
+    assert (note.exists(), other.exists()) == (False, True)
 
 
 @pytest.mark.engine

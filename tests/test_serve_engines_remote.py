@@ -61,9 +61,11 @@ class Elsewhere:
             changed=lambda upstream, fresh: None, restarted=lambda variant: None,
         )  # fmt: skip
         upstream = RemoteUpstream.at(made.plan.variants[0].engines[0], made, "a", digest)
-        return RemoteKeeper(
-            "a", [Seat(made.plan.variants[0], upstream)], tools, cores=(), admitted={}
-        )
+        plan = made.plan.variants[0]
+        first: Any = SimpleNamespace(manifest=SimpleNamespace(weights_digest=digest))
+        # What is here is not in question: only what is elsewhere.
+        admission.admit = lambda *_: first  # type: ignore[method-assign]
+        return RemoteKeeper("a", [Seat(plan, upstream)], tools, cores=(), admitted={"a": first})
 
     async def proof(self, **more: Any) -> Any:
         keeper = self.keeper(**more)
@@ -210,6 +212,26 @@ async def test_a_gateway_answers_with_an_engine_elsewhere(monkeypatch, tmp_path)
                 async with http.post(root + "/v1/completions", json=body) as answer:
                     assert (await answer.text()).count(" word") == 7
         assert here.starts == []  # nothing was started on this machine
+
+
+async def test_an_engine_elsewhere_is_waited_for_and_left_once_it_is_revoked(monkeypatch, tmp_path):
+    async with elsewhere(monkeypatch, tmp_path) as there:
+        there.server.draining = True
+        keeper = there.keeper()
+        upstream = keeper.seats[0].upstream
+        keeper.begin()
+        await asyncio.sleep(0.3)
+        assert upstream.state == "starting"
+        there.server.draining = False
+        await asyncio.wait_for(keeper.first, 10)
+        assert (upstream.state, upstream.model) == ("up", "theirs")
+        there.revoked.add(HALLMARK)  # while it runs: the next proof is refused
+        for _ in range(200):
+            if upstream.state == "failed":
+                break
+            await asyncio.sleep(0.05)
+        assert "was revoked" in upstream.reason
+        await keeper.stop()
 
 
 @pytest.mark.parametrize(
