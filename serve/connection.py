@@ -2,7 +2,8 @@
 
 uvicorn reads a head of any size for any time. Here a head that is too large gets 431, a head
 or a body that does not arrive in time gets 408, and the connection is closed; what is no HTTP
-gets 400. All three in OpenAI's shape, for they come before any route.
+gets 400. All three in OpenAI's shape, for they come before any route. A client that leaves its
+answer unread is cut off, which ends its request like that of one that has gone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Connection(HttpToolsProtocol):
     max_header_bytes: int
     header_timeout_seconds: float
     body_timeout_seconds: float
+    reader_timeout_seconds: float
 
+    _unread: asyncio.TimerHandle | None = None  # runs while the client has 64 KiB to read
     _waiting_for: str | None = None  # "head" or "body" of a request that is not complete
     _counted = 0  # bytes of the fields that the parser gave
     _received = 0  # bytes since the head began, its first piece not counted
@@ -39,7 +42,22 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_wait()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        # Closing would wait until the client has read what is buffered.
+        self._unread = self.loop.call_later(self.reader_timeout_seconds, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def data_received(self, data: bytes) -> None:
         before = self._waiting_for
@@ -138,5 +156,6 @@ def connection_class(settings: ServeSettings) -> type[Connection]:
         "max_header_bytes": settings.max_header_bytes,
         "header_timeout_seconds": settings.header_timeout_seconds,
         "body_timeout_seconds": settings.body_timeout_seconds,
+        "reader_timeout_seconds": settings.reader_timeout_seconds,
     }
     return type("LimitedConnection", (Connection,), limits)

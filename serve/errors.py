@@ -5,14 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-KINDS = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    404: "invalid_request_error",
-    405: "invalid_request_error",
-    413: "invalid_request_error",
-    429: "rate_limit_error",
-}
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 @dataclass
@@ -37,7 +30,7 @@ class ApiError(Exception):
 
 def error_body(status: int, message: str, code: str, param: str | None = None) -> bytes:
     """``{"error": {...}}`` with the type that belongs to the status."""
-    kind = KINDS.get(status, "server_error")
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
     fields = {"message": message, "type": kind, "param": param, "code": code}
     return json.dumps({"error": fields}).encode()
 

@@ -1,9 +1,9 @@
-"""The hot path: ``/v1/chat/completions`` and ``/v1/completions`` as raw ASGI.
+"""The hot path: chat completions, completions and embeddings as raw ASGI.
 
 Read the body once; take an in-flight slot; assign; change ``model`` only where a variant is
 pinned (and ask a stream for its usage, which is taken out again for clients that did not);
 send it to the variant's engine; look at the first event before sending a status line; pass
-bytes through; leave one record.
+bytes through; read only the tail; leave one record.
 
 It does not know how engines are started or what a record becomes.
 """
@@ -11,7 +11,6 @@ It does not know how engines are started or what a record becomes.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from typing import Any
 
@@ -19,19 +18,27 @@ import aiohttp
 
 from monitoring.series import Series
 from serve import sse
-from serve.assignment import Assigner, Assignment
+from serve.assignment import Assigner
+from serve.closing import Closing
+from serve.consent import HEADER as CONSENT
+from serve.consent import purposes_of
 from serve.errors import ApiError, error_event
-from serve.exchange import CLIENT_GONE, ROUTES, Exchange, clock, parse_body
-from serve.limits import ClientGone, Keys, Receive, Scope, Send, header, read_body
+from serve.exchange import CLIENT_GONE, ROUTES, Exchange, clock, parse_body, rewritten, user_of
+from serve.keys import KeyRing
+from serve.limits import ClientGone, Receive, Scope, Send, header, read_body
+from serve.meter import Meter
+from serve.quotas import Quotas, tokens_asked
 from serve.recorder import Recorder
-from serve.refusals import as_failure, checked_answer, refusal_of
+from serve.refusals import as_failure, check_answer, refusal_of
+from serve.replicas import Fleet
 from serve.settings import ServeSettings
-from serve.upstream import Upstream, UpstreamFailure
+from serve.shadow import Shadows
+from serve.tracing import open_spans, trace_context
+from serve.upstream import UpstreamFailure, read_whole
 
 log = logging.getLogger("hallmark.proxy")
 
-RETRY_SECONDS = 1
-RESTART_RETRY_SECONDS = 5
+RETRY_SECONDS = 5
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 
@@ -43,24 +50,37 @@ class Proxy:
         self,
         settings: ServeSettings,
         assigner: Assigner,
-        upstreams: dict[str, Upstream],
+        fleet: Fleet,
         recorder: Recorder,
         series: Series,
+        keys: KeyRing,
+        quotas: Quotas,
+        shadows: Shadows | None = None,
     ) -> None:
         self.draining = False
         self._settings = settings
         self._assigner = assigner
-        self._upstreams = upstreams
-        self._recorder = recorder
+        self._fleet = fleet
         self._series = series
-        self._keys = Keys(key.get_secret_value() for key in settings.api_keys)
+        self._keys = keys
+        self._quotas = quotas
+        self._meters = {name: Meter(series, name) for name in fleet.replicas}
+        self._spans = open_spans(settings.traces_endpoint)
+        self._closing = Closing(settings.plan, recorder, self._meters, quotas, self._spans, shadows)
+
+    def close(self) -> None:
+        """Send the spans that wait. Takes seconds where nobody collects them."""
+        if self._spans is not None:
+            self._spans.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        exchange = Exchange(ROUTES[path], path)
+        exchange = Exchange(ROUTES[path], path, context=trace_context(scope))
+        if self._spans is not None:
+            self._spans.begin(exchange)
         try:
-            body = await self._accept(exchange, scope, receive)
-            await self._answer(exchange, body, receive, send)
+            raw = await self._accept(exchange, scope, receive)
+            await self._answer(exchange, raw, receive, send)
         except ClientGone:
             pass
         except ApiError as error:
@@ -70,67 +90,45 @@ class Proxy:
             message = f"the gateway failed; its log has the reason under {exchange.request_id}"
             await self._refuse(exchange, ApiError(500, message, "internal_error"), send)
         finally:
-            if exchange.upstream is not None:
-                self._leave(exchange)
+            self._closing.close(exchange)
 
     async def _accept(self, exchange: Exchange, scope: Scope, receive: Receive) -> bytes:
-        """Everything before the engine: the body to send, the exchange assigned, a slot taken."""
-        self._keys.check(header(scope, b"authorization"))
+        """Who asks, what, and whose engine should answer. Gives the body as it came."""
+        exchange.key = self._keys.check(header(scope, b"authorization"), "chat")
         if scope["method"] != "POST":
             raise ApiError(405, f"{exchange.path} takes POST", "method_not_allowed")
         raw = await read_body(scope, receive, self._settings.max_body_bytes)
         exchange.began = clock()
         body = exchange.body = parse_body(raw)
-        model = body.get("model")
-        assignment = self._assigner.assign(model, body, header(scope, b"x-hallmark-unit"))
-        exchange.assignment = assignment
-        self._take_slot(exchange, self._upstreams[assignment.variant])
         exchange.stream = body.get("stream") is True
-        changes: dict[str, Any] = {}
-        if assignment.pinned:
-            changes["model"] = self._settings.plan.model_name
+        exchange.purposes = purposes_of(body, header(scope, CONSENT))
+        model, unit = body.get("model"), header(scope, b"x-hallmark-unit")
+        exchange.user = user_of(body, unit)
+        exchange.assignment = self._assigner.assign(model, body, unit)
         if exchange.stream:
-            options = body.get("stream_options")
-            if options is None:
-                options = {}
-            if isinstance(options, dict) and not options.get("include_usage"):
-                exchange.wants_usage = False
-                changes["stream_options"] = {**options, "include_usage": True}
-        if self._settings.store_conversations and exchange.route == "chat":
+            options = body.get("stream_options") or {}
+            exchange.wants_usage = not isinstance(options, dict) or bool(
+                options.get("include_usage")
+            )
+        if self._keeps_conversation(exchange):
             exchange.parts = []
-        return json.dumps({**body, **changes}).encode() if changes else raw
+        return raw
 
-    def _take_slot(self, exchange: Exchange, upstream: Upstream) -> None:
-        """No await between the check and the count: the number in flight is exact."""
-        if self.draining or upstream.state != "up":
-            what = f"variant {upstream.name} is not ready ({upstream.state})"
-            raise ApiError(
-                503,
-                f"{'the gateway is shutting down' if self.draining else what}; try again soon",
-                "not_ready",
-                reason="not_ready",
-                retry_after_seconds=RESTART_RETRY_SECONDS,
-            )
-        if upstream.in_flight >= upstream.max_in_flight:
-            raise ApiError(
-                429,
-                f"variant {upstream.name} answers {upstream.in_flight} requests already, "
-                "which is its limit; try again in a moment",
-                "overloaded",
-                reason="overloaded",
-                retry_after_seconds=RETRY_SECONDS,
-            )
-        upstream.in_flight += 1
-        exchange.upstream = upstream
-        self._series.in_flight.labels(variant=upstream.name).inc()
+    def _keeps_conversation(self, exchange: Exchange) -> bool:
+        if not self._settings.store_conversations or exchange.route != "chat":
+            return False
+        if exchange.purposes is None:
+            return not self._settings.require_consent
+        return bool(exchange.purposes)
 
-    async def _answer(self, exchange: Exchange, body: bytes, receive: Receive, send: Send) -> None:
-        """Relay, and stop the engine's work at once where the client goes away."""
+    async def _answer(self, exchange: Exchange, raw: bytes, receive: Receive, send: Send) -> None:
+        """Take a slot and relay; stop the engine's work at once where the client goes away."""
         task = asyncio.current_task()
         assert task is not None
         watcher = asyncio.ensure_future(_watch(exchange, receive, task))
         try:
-            await self._relay(exchange, body, send)
+            await self._take_slot(exchange)
+            await self._relay(exchange, raw, send)
         except asyncio.CancelledError:
             if not exchange.gone:
                 raise
@@ -140,30 +138,80 @@ class Proxy:
             exchange.finished = True
             watcher.cancel()
 
-    async def _relay(self, exchange: Exchange, body: bytes, send: Send) -> None:
-        upstream = exchange.upstream
-        assert upstream is not None
-        headers = {"Content-Type": "application/json", "X-Request-Id": exchange.request_id}
+    async def _take_slot(self, exchange: Exchange) -> None:
+        """Of the key's limits and of the variant's engine. Raises ApiError 429 or 503.
+
+        A free slot is taken before anything is awaited: the number in flight is exact.
+        """
+        key, assignment = exchange.key, exchange.assignment
+        assert key is not None
+        assert assignment is not None
+        if self.draining:
+            raise ApiError(
+                503,
+                "the gateway is shutting down; try again soon",
+                "not_ready",
+                reason="not_ready",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        if key.limited:
+            exchange.reservation = await self._quotas.reserve(key, tokens_asked(exchange.body))
+        lease = await self._fleet.lease(
+            assignment.variant, assignment.unit_digest, pinned=assignment.pinned
+        )
+        exchange.lease = lease
+        self._meters[lease.upstream.name].taken()
+
+    async def _relay(self, exchange: Exchange, raw: bytes, send: Send) -> None:
+        """Ask the engine, and another replica of it where it failed before the first byte."""
+        lease, assignment = exchange.lease, exchange.assignment
+        assert lease is not None
+        assert assignment is not None
+        model = lease.upstream.model
+        if model is None and assignment.pinned:
+            model = self._settings.plan.model_name
+        body = rewritten(raw, exchange.body, model, ask_usage=not exchange.wants_usage)
         exchange.asked = clock()
-        try:
-            response = await upstream.post(exchange.path, body, headers)
-            async with response:
-                if response.status != 200:
-                    raise refusal_of(response.status, await response.read())
-                if response.content_type == "text/event-stream":
-                    await self._relay_stream(exchange, response, send)
-                else:
-                    await self._relay_whole(exchange, response, send)
-        except (UpstreamFailure, aiohttp.ClientError, TimeoutError) as error:
-            raise self._failed(exchange, as_failure(error)) from error
+        while True:
+            try:
+                await self._ask(exchange, body, send)
+                return
+            except (UpstreamFailure, aiohttp.ClientError, TimeoutError) as error:
+                failure = as_failure(error)
+                exchange.failure = failure.reason
+                self._meters[lease.upstream.name].failed(failure.reason)
+                if exchange.status is not None or not lease.move_on(failure):
+                    raise self._failed(exchange, failure) from error
+                exchange.failure = None
+                exchange.restart()
+
+    async def _ask(self, exchange: Exchange, body: bytes, send: Send) -> None:
+        """Raises UpstreamFailure, aiohttp.ClientError or TimeoutError where the engine fails."""
+        assert exchange.lease is not None
+        upstream = exchange.lease.upstream
+        headers = {
+            "Content-Type": "application/json",
+            "X-Request-Id": exchange.request_id,
+            **exchange.context,
+        }
+        response = await upstream.post(exchange.path, body, headers)
+        async with response:
+            if response.status == 404 and exchange.route == "embeddings":
+                raise _no_embeddings(upstream.name)
+            if response.status != 200:
+                raise refusal_of(response.status, await read_whole(response))
+            if response.content_type == "text/event-stream":
+                await self._relay_stream(exchange, response, send)
+            else:
+                await self._relay_whole(exchange, response, send)
 
     async def _relay_whole(
         self, exchange: Exchange, response: aiohttp.ClientResponse, send: Send
     ) -> None:
-        data = await response.read()
+        data = await read_whole(response)
         exchange.heard = clock()
-        answer = checked_answer(data)
-        exchange.tokens = sse.usage_of(answer)
+        check_answer(data)
+        exchange.tokens = sse.usage_in(data)
         found = sse.FINISH.search(data)
         exchange.finish_reason = found[1].decode() if found else None
         if exchange.parts is not None:
@@ -177,47 +225,62 @@ class Proxy:
         self, exchange: Exchange, response: aiohttp.ClientResponse, send: Send
     ) -> None:
         events = sse.Events()
-        chunks = response.content.iter_any()
+        read = response.content.readany
         try:
-            async for chunk in chunks:
+            while chunk := await read():
                 if block := events.feed(chunk):
                     await self._relay_block(exchange, block, send)
             if rest := events.rest():
+                exchange.cut = True
                 await self._relay_block(exchange, rest, send)
             if exchange.status is None:
                 raise UpstreamFailure("stream", "the engine sent an empty stream")
-            if exchange.finish_reason is None:
+            whole = exchange.ended and exchange.finish_reason is not None
+            if not whole and not exchange.complained:
                 raise UpstreamFailure("stream", "the engine ended its answer early")
         except (UpstreamFailure, aiohttp.ClientError, TimeoutError) as error:
             if exchange.status is None:
                 raise
-            self._broken_off(exchange, error)
+            failure = as_failure(error)
+            self._broken_off(exchange, failure)
             if not exchange.gone:
-                event = error_event(502, str(as_failure(error)), "upstream_failed")
+                event = error_event(502, str(failure), "upstream_failed")
+                if exchange.cut:
+                    event = sse.END + event
                 await send({"type": "http.response.body", "body": event, "more_body": True})
+        exchange.tokens = sse.usage_in(exchange.tail)
         exchange.finished = True
         await send({"type": "http.response.body", "body": b""})
 
     async def _relay_block(self, exchange: Exchange, block: bytes, send: Send) -> None:
         """One or more whole events; raises before anything of a failed one is sent."""
-        if exchange.heard is None:
+        if exchange.status is None:
+            block = exchange.prelude + block
+            if b"data:" not in block and len(block) < sse.MAX_HELD_BYTES:
+                exchange.prelude = block  # comments only: no event has been seen yet
+                return
             exchange.heard = clock()
         found = sse.FINISH.search(block)
         if found is not None:
             exchange.finish_reason = found[1].decode()
-            if exchange.finish_reason == "abort":
+            if sse.ABORT.search(block):
+                exchange.finish_reason = "abort"
                 raise UpstreamFailure("abort", "the engine aborted the answer", status=503)
-        if exchange.status is None and sse.ERROR.match(block):
-            payload = next(iter(sse.payloads(block)), b"")
-            raise refusal_of(None, payload)
-        if b'"usage"' in block:
-            exchange.tokens = sse.usage_in(block)
-            if not exchange.wants_usage:
-                block = sse.without_usage_event(block)
+        if b'"error"' in block and (error := sse.ERROR.search(block)):
+            if exchange.status is None:
+                raise refusal_of(None, error[1])
+            exchange.complained = True
+            self._broken_off(exchange, UpstreamFailure("stream", "the engine failed"))
         if exchange.ttft_ms is None and sse.CONTENT.search(block):
             exchange.ttft_ms = (clock() - exchange.began) * 1000
         if exchange.parts is not None:
             exchange.parts.append(block)
+        if b"[DONE]" in block[-16:]:
+            exchange.ended = True
+        if b'"usage"' in block:
+            exchange.tail = block
+            if not exchange.wants_usage:
+                block = sse.without_usage_event(block)
         if exchange.status is None:
             await self._send_head(exchange, 200, [_EVENTS, (b"cache-control", b"no-cache")], send)
         if block:
@@ -240,21 +303,19 @@ class Proxy:
             (b"x-request-id", exchange.request_id.encode()),
             (b"x-hallmark-overhead-ms", b"%.3f" % exchange.overhead_ms),
         ]
-        assignment = exchange.assignment
+        assignment, lease = exchange.assignment, exchange.lease
         if assignment is not None:
-            checkpoint = self._upstreams[assignment.variant].checkpoint
-            experiment = self._experiment(assignment) or "none"
+            one = lease.upstream if lease else self._fleet.replicas[assignment.variant]
+            experiment = self._closing.experiment(exchange) or "none"
             marks += [
-                (b"x-hallmark-variant", assignment.variant.encode()),
-                (b"x-hallmark-checkpoint", checkpoint.encode()),
+                (b"x-hallmark-variant", one.name.encode()),
+                (b"x-hallmark-checkpoint", one.checkpoint.encode()),
                 (b"x-hallmark-experiment", experiment.encode("latin-1", "replace")),
             ]
         return marks
 
-    def _experiment(self, assignment: Assignment) -> str | None:
-        return None if assignment.pinned else self._settings.plan.experiment
-
     async def _refuse(self, exchange: Exchange, error: ApiError, send: Send) -> None:
+        exchange.error = error.code
         if error.reason is not None:
             self._series.rejections.labels(reason=error.reason).inc()
         if exchange.status is not None:  # the status line is out; the stream can only end
@@ -266,55 +327,33 @@ class Proxy:
             headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
         await self._send_head(exchange, error.status, headers, send)
         await send({"type": "http.response.body", "body": body})
-        if exchange.upstream is None and exchange.assignment is not None:
-            self._count(exchange, exchange.assignment.variant)
 
     def _failed(self, exchange: Exchange, failure: UpstreamFailure) -> ApiError:
-        assert exchange.upstream is not None
+        assert exchange.lease is not None
         exchange.heard = exchange.heard or clock()
-        variant = exchange.upstream.name
-        self._series.failures.labels(variant=variant, reason=failure.reason).inc()
         return ApiError(
             failure.status,
-            f"variant {variant}: {failure}; try again in a few seconds",
+            f"variant {exchange.lease.upstream.name}: {failure}; try again in a few seconds",
             "upstream_failed",
-            retry_after_seconds=RESTART_RETRY_SECONDS,
+            retry_after_seconds=RETRY_SECONDS,
         )
 
-    def _broken_off(self, exchange: Exchange, error: Exception) -> None:
+    def _broken_off(self, exchange: Exchange, failure: UpstreamFailure) -> None:
         """A stream failed after its status line: 200 was sent, and the failure is counted."""
-        assert exchange.upstream is not None
+        assert exchange.lease is not None
         exchange.finish_reason = exchange.finish_reason or "error"
-        self._series.failures.labels(
-            variant=exchange.upstream.name, reason=as_failure(error).reason
-        ).inc()
+        exchange.failure = failure.reason
+        self._meters[exchange.lease.upstream.name].failed(failure.reason)
 
-    def _leave(self, exchange: Exchange) -> None:
-        """Give the slot back, count, and hand the record over."""
-        upstream, assignment = exchange.upstream, exchange.assignment
-        assert upstream is not None
-        assert assignment is not None
-        upstream.in_flight -= 1
-        variant = upstream.name
-        series = self._series
-        series.in_flight.labels(variant=variant).dec()
-        duration = self._count(exchange, variant)
-        if exchange.ttft_ms is not None:
-            series.ttft.labels(variant=variant).observe(exchange.ttft_ms / 1000)
-        if exchange.overhead_ms is not None:
-            series.overhead.labels(variant=variant).observe(exchange.overhead_ms / 1000)
-        for kind, count in zip(("prompt", "completion"), exchange.tokens, strict=True):
-            if count:
-                series.tokens.labels(variant=variant, kind=kind).inc(count)
-        self._recorder.put(exchange.record(self._experiment(assignment), duration_seconds=duration))
 
-    def _count(self, exchange: Exchange, variant: str) -> float:
-        """The request and its duration, which is returned in seconds."""
-        duration = clock() - exchange.began
-        status = str(exchange.status or CLIENT_GONE)
-        self._series.requests.labels(variant=variant, route=exchange.route, status=status).inc()
-        self._series.duration.labels(variant=variant, route=exchange.route).observe(duration)
-        return duration
+def _no_embeddings(variant: str) -> ApiError:
+    return ApiError(
+        404,
+        f"the checkpoint of variant {variant} makes no embeddings; ask /v1/chat/completions "
+        "or /v1/completions",
+        "not_found",
+        reason="invalid_request",
+    )
 
 
 async def _watch(exchange: Exchange, receive: Receive, task: asyncio.Task[Any]) -> None:

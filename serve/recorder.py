@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from monitoring.series import Series
 from registry.conversation import Message
 from registry.records import UserError
-from registry.served import RequestRecord
+from registry.served import Excluded, Purpose, RequestRecord, user_digest
 from serve import sse
 from train.privacy import mask
 
@@ -63,6 +63,12 @@ class Served:
     stream: bool = False
     messages: Any = None
     answer: bytes | None = None
+    excluded: Excluded | None = None
+    propensity: float | None = None
+    segments: dict[str, str] | None = None
+    shadow_of: str | None = None
+    user: str | None = None
+    purposes: tuple[Purpose, ...] | None = None
 
 
 class Recorder:
@@ -167,6 +173,12 @@ def build(served: Served) -> RequestRecord:
         finish_reason=served.finish_reason,
         messages=masked_messages(served.messages),
         answer=None if answer is None else mask(answer).text,
+        excluded=served.excluded,
+        propensity=served.propensity,
+        segments=served.segments,
+        shadow_of=served.shadow_of,
+        user_digest=None if served.user is None else user_digest(served.user),
+        purposes=served.purposes,
     )
 
 

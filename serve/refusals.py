@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
+
 from serve import sse
 from serve.errors import ApiError
 from serve.upstream import UpstreamFailure
@@ -45,20 +47,20 @@ def as_failure(error: Exception) -> UpstreamFailure:
     """What an exception while reading an answer means."""
     if isinstance(error, UpstreamFailure):
         return error
-    if isinstance(error, TimeoutError):
+    if isinstance(error, aiohttp.ServerTimeoutError):
         return UpstreamFailure("timeout", "the engine fell silent", status=504)
+    if isinstance(error, TimeoutError):
+        return UpstreamFailure("timeout", "the engine took longer than it may", status=504)
     return UpstreamFailure("stream", "the engine broke off its answer")
 
 
-def checked_answer(data: bytes) -> dict[str, Any]:
-    """A whole answer, parsed. Raises UpstreamFailure for what only looks like one.
+def check_answer(data: bytes) -> None:
+    """Raise UpstreamFailure for what only looks like an answer. Reads its marks alone.
 
     An engine that is draining answers 200 with no text and the finish reason "abort".
     """
-    answer = sse.parse(data)
-    if not answer:
+    text = data.strip()
+    if not (text.startswith(b"{") and text.endswith(b"}")):
         raise UpstreamFailure("stream", "the engine's answer is no JSON object")
-    for choice in answer.get("choices") or ():
-        if isinstance(choice, dict) and choice.get("finish_reason") == "abort":
-            raise UpstreamFailure("abort", "the engine aborted the answer", status=503)
-    return answer
+    if sse.ABORT.search(text):
+        raise UpstreamFailure("abort", "the engine aborted the answer", status=503)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import aiohttp
 
@@ -15,6 +15,7 @@ from serve.settings import ServeSettings
 State = Literal["starting", "up", "draining", "down", "failed"]
 
 KEEP_ALIVE_SECONDS = 30
+MAX_ANSWER_BYTES = 256 * 2**20
 
 
 class UpstreamFailure(Exception):
@@ -37,7 +38,9 @@ class Upstream:
         *,
         max_in_flight: int,
         silence_seconds: float,
+        answer_seconds: float | None = None,
     ) -> None:
+        """``silence_seconds`` may pass without a byte, ``answer_seconds`` until the last one."""
         self.name = name
         self.checkpoint = checkpoint
         self.socket = socket
@@ -45,7 +48,9 @@ class Upstream:
         self.state: State = "starting"
         self.reason = ""
         self.in_flight = 0
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_read=silence_seconds)
+        self.model: str | None = None
+        """The name that the engine answers to; None: the plan's. Adapters have their own."""
+        self._timeout = aiohttp.ClientTimeout(total=answer_seconds, sock_read=silence_seconds)
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -78,7 +83,9 @@ class Upstream:
         url = "http://engine" + path
         for attempt in (1, 2):
             try:
-                return await self.session.post(url, data=body, headers=headers)
+                return await self.session.post(
+                    url, data=body, headers=headers, allow_redirects=False
+                )
             except aiohttp.ClientConnectorError as error:
                 raise UpstreamFailure("connect", "the engine is not there", status=503) from error
             except aiohttp.ClientConnectionError as error:
@@ -102,42 +109,16 @@ class Upstream:
             raise UpstreamFailure("connect", "the engine is not there", status=503) from error
 
 
-class Engines(Protocol):
-    """All variants' engines of one gateway."""
-
-    @property
-    def upstreams(self) -> Mapping[str, Upstream]: ...
-
-    async def start(self) -> None:
-        """Begin; engines may come up later, as their ``state`` says."""
-        ...
-
-    async def stop(self) -> None:
-        """End what ``start`` began; nothing of it is left running."""
-        ...
-
-    def describe(self) -> list[dict[str, Any]]:
-        """One row per variant for people who operate it."""
-        ...
-
-
-class StandingEngines:
-    """Engines that somebody else runs: the fake in tests, the mock in benchmarks."""
-
-    def __init__(self, upstreams: Sequence[Upstream]) -> None:
-        self.upstreams: Mapping[str, Upstream] = {one.name: one for one in upstreams}
-
-    async def start(self) -> None:
-        for upstream in self.upstreams.values():
-            upstream.state = "up"
-
-    async def stop(self) -> None:
-        for upstream in self.upstreams.values():
-            upstream.state = "draining"
-            await upstream.close()
-
-    def describe(self) -> list[dict[str, Any]]:
-        return [describe(upstream) for upstream in self.upstreams.values()]
+async def read_whole(response: aiohttp.ClientResponse) -> bytes:
+    """A whole answer. Raises UpstreamFailure for one that would fill the memory."""
+    parts: list[bytes] = []
+    size = 0
+    while part := await response.content.readany():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise UpstreamFailure("stream", f"the engine's answer is over {MAX_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def describe(upstream: Upstream) -> dict[str, Any]:
@@ -158,4 +139,5 @@ def new_upstream(settings: ServeSettings, name: str, checkpoint: str, socket: Pa
         socket,
         max_in_flight=settings.max_in_flight,
         silence_seconds=settings.request_timeout_seconds,
+        answer_seconds=settings.answer_timeout_seconds,
     )
