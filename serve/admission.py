@@ -1,10 +1,14 @@
 """No checkpoint answers without its hallmark: the check before every engine start.
 
-Files are hashed afresh each time, so what was swapped after an earlier check is found.
+Files are hashed afresh each time, so what was swapped after an earlier check is found. What
+is swapped between that and the end of the loading is found too: ``unswapped`` compares each
+file's inode, size and times with those from before it was hashed. The time of change (ctime)
+cannot be set back by who may write the file.
 """
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ class AdmissionError(UserError):
 
 
 Revoked = Callable[[], Container[str]]
+Stamps = dict[str, tuple[int, ...]]
 
 
 class Admission:
@@ -29,6 +34,7 @@ class Admission:
     def __init__(self, home: Home, revoked: Revoked) -> None:
         self._home = home
         self._revoked = revoked
+        self._stamps: dict[Path, Stamps] = {}
 
     def admit(self, variant: str, folder: Path, base: Path | None = None) -> Admitted:
         """What the checkpoint is and who vouches for it. Raises AdmissionError.
@@ -37,12 +43,31 @@ class Admission:
         be the one that the adapter's hallmark covers.
         """
         try:
+            for one in filter(None, (folder, base)):
+                self._stamps[one.resolve()] = stamps(one)
             admitted = admit(folder, load_trust(self._home), self._revoked())
             if base is not None or admitted.manifest.is_adapter:
                 self._admit_base(admitted.manifest, base)
         except (HallmarkError, CheckpointError) as error:
             raise AdmissionError(f"variant {variant!r} is refused: {error}") from error
         return admitted
+
+    def unswapped(self, variant: str, folder: Path, base: Path | None = None) -> None:
+        """Raises AdmissionError where a file is another than when ``admit`` hashed it.
+
+        Call it once the engine has loaded: what it loaded is then what was verified.
+        """
+        for one in filter(None, (folder, base)):
+            before, now = self._stamps[one.resolve()], stamps(one)
+            if before != now:
+                names = sorted(
+                    name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+                )
+                raise AdmissionError(
+                    f"variant {variant!r} is refused: {', '.join(names)} in {one} changed between "
+                    "the verification and the end of the loading; find out who did that, run "
+                    f"`hallmark verify {one}`, and start again"
+                )
 
     def opened(self, envelope: Mapping[str, Any], address: str) -> bytes:
         """What an engine elsewhere signed with a key trusted here. Raises AdmissionError."""
@@ -80,3 +105,15 @@ class Admission:
                 f"{adapter.name} was gated upon base {parent}, and {base} holds {short(found)}; "
                 "give it its own base, or gate it upon this one"
             )
+
+
+def stamps(folder: Path) -> Stamps:
+    """Inode, size and times of every file below ``folder``, by relative path."""
+    found = {}
+    for path in folder.rglob("*"):
+        is_at = path.stat()
+        if not stat.S_ISDIR(is_at.st_mode):
+            found[str(path.relative_to(folder))] = (
+                is_at.st_dev, is_at.st_ino, is_at.st_size, is_at.st_mtime_ns, is_at.st_ctime_ns,
+            )  # fmt: skip
+    return found

@@ -1,6 +1,6 @@
 """Several worker processes on one port, and the engines that they share.
 
-    crew = Crew(settings, engines, metrics_folder)
+    crew = Crew(settings, engines, board, metrics_folder)
     await crew.serve([listener])        # until ``should_exit``, as uvicorn's server
 
 This process answers no requests: it keeps the engines, tells every worker of them, and starts
@@ -19,18 +19,15 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
 from registry.records import UserError
-from serve.engines import Group, Supervisor
-from serve.remote import RemoteUpstream
 from serve.settings import ServeSettings
-from serve.upstream import Upstream
-from serve.worker import MAX_LINE_BYTES, Member, Report, Served, Snapshot, work
+from serve.standing import Engines
+from serve.switchboard import Hand, Switchboard
+from serve.worker import MAX_LINE_BYTES, Report, work
 
 log = logging.getLogger("hallmark.crew")
 
@@ -46,95 +43,12 @@ class CrewError(UserError):
     """The workers do not stay alive, or there is too little for all of them."""
 
 
-@dataclass
-class Hand:
-    """The parent's end of one worker."""
-
-    process: multiprocessing.process.BaseProcess
-    writer: asyncio.StreamWriter
-    report: Report = field(default_factory=lambda: Report(version=-1, in_flight={}))
-
-
-class SharedSupervisor(Supervisor):
-    """A supervisor whose engines are asked by other processes.
-
-    An engine's ``in_flight`` is the sum of what the workers report. One that they may still
-    choose, because they have not all heard that it is replaced, counts as busy: a promotion
-    waits for that before it stops anything.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._version = 0
-        self._hands: list[Hand] = []
-        self._known: dict[str, Upstream] = {}
-        self._dropped: dict[str, int] = {}
-        self._made = False
-        super().__init__(*arguments, **options)
-        self._made = True
-
-    def attach(self, hand: Hand) -> None:
-        """Tell a new worker what there is, and from now on every change."""
-        self._hands.append(hand)
-        _tell(hand, self.snapshot())
-
-    def detach(self, hand: Hand) -> None:
-        """A worker ended, and so did all that it asked for."""
-        self._hands.remove(hand)
-        self._count()
-
-    def heard(self, hand: Hand, report: Report) -> None:
-        hand.report = report
-        self._count()
-
-    def publish(self) -> None:
-        """Tell all workers what there is now."""
-        self._version += 1
-        snapshot = self.snapshot()
-        current = {member.key for one in snapshot.variants.values() for member in one.members}
-        for key in self._known:
-            if key in current:
-                self._dropped.pop(key, None)
-            else:
-                self._dropped.setdefault(key, self._version)
-        for hand in self._hands:
-            _tell(hand, snapshot)
-        self._count()
-
-    def snapshot(self) -> Snapshot:
-        variants = {}
-        for name, replicas in self.replicas.items():
-            members = []
-            for upstream in replicas.members:
-                member = _member(upstream)
-                self._known[member.key] = upstream
-                members.append(member)
-            variants[name] = Served(checkpoint=replicas.checkpoint, members=tuple(members))
-        return Snapshot(version=self._version, variants=variants, rows=tuple(self.describe()))
-
-    def _count(self) -> None:
-        oldest = min((hand.report.version for hand in self._hands), default=self._version)
-        for key, upstream in list(self._known.items()):
-            busy = sum(hand.report.in_flight.get(key, 0) for hand in self._hands)
-            dropped = self._dropped.get(key)
-            unheard = dropped is not None and oldest < dropped
-            upstream.in_flight = busy + unheard
-            if dropped is not None and not upstream.in_flight:
-                del self._known[key], self._dropped[key]
-
-    def _changed(self, upstream: Upstream, fresh: bool) -> None:
-        super()._changed(upstream, fresh)
-        self.publish()
-
-    def _flip(self, group: Group) -> None:
-        super()._flip(group)
-        if self._made:  # not yet while the first engines are made
-            self.publish()
-
-
 class Crew:
     """The workers of one server; ``should_exit`` ends them, ``force_exit`` at once."""
 
-    def __init__(self, settings: ServeSettings, engines: SharedSupervisor, metrics: Path) -> None:
+    def __init__(
+        self, settings: ServeSettings, engines: Engines, board: Switchboard, metrics: Path
+    ) -> None:
         """Raises CrewError where a worker would have no slot of an engine."""
         if settings.max_in_flight < settings.workers:
             raise CrewError(
@@ -146,6 +60,7 @@ class Crew:
         self.failure: CrewError | None = None
         self._settings = settings
         self._engines = engines
+        self._board = board
         self._metrics = metrics
         self._hands: dict[int, Hand] = {}
 
@@ -161,7 +76,7 @@ class Crew:
         while not self.should_exit:
             await asyncio.sleep(WATCH_SECONDS)
             if time.monotonic() - told > ROWS_SECONDS:
-                self._engines.publish()  # for the numbers in /admin/variants
+                self._board.publish()  # for the numbers in /admin/variants
                 told = time.monotonic()
         self._end(at_once=False)
         deadline = time.monotonic() + self._settings.grace_seconds + LAST_SECONDS
@@ -202,23 +117,24 @@ class Crew:
             target=work,
             args=(self._settings, index, listener, theirs, self._metrics),
             name=f"hallmark worker {index}",
+            daemon=True,  # ended where this process ends in any other way than by serve()
         )
         process.start()
         theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE_BYTES)
         hand = self._hands[index] = Hand(process, writer)
-        self._engines.attach(hand)
+        self._board.attach(hand)
         if self.should_exit:  # it was told to all before this one was there
             process.terminate()
         try:
             with contextlib.suppress(ConnectionError):
                 while line := await reader.readline():
-                    self._engines.heard(hand, Report.model_validate_json(line))
+                    self._board.heard(hand, Report.model_validate_json(line))
             while process.exitcode is None:
                 await asyncio.sleep(WATCH_SECONDS / 2)
         finally:
             del self._hands[index]
-            self._engines.detach(hand)
+            self._board.detach(hand)
             writer.close()
             if process.pid is not None:
                 mark_process_dead(process.pid, path=str(self._metrics))  # type: ignore[no-untyped-call]
@@ -239,21 +155,3 @@ def metrics_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _member(upstream: Upstream) -> Member:
-    remote = isinstance(upstream, RemoteUpstream)
-    place = upstream.address if isinstance(upstream, RemoteUpstream) else str(upstream.socket)
-    return Member(
-        key=f"{upstream.name} {upstream.checkpoint} {place}",
-        socket=None if remote else place,
-        address=place if remote else None,
-        model=upstream.model,
-        state=upstream.state,
-        reason=upstream.reason,
-    )
-
-
-def _tell(hand: Hand, snapshot: Snapshot) -> None:
-    if not hand.writer.is_closing():
-        hand.writer.write(snapshot.model_dump_json().encode() + b"\n")

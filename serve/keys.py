@@ -31,6 +31,7 @@ ROUTE_SCOPES: tuple[tuple[str, Scope], ...] = (
     ("/admin", "admin"),
     ("/metrics", "admin"),
     ("/v1/feedback", "feedback"),
+    ("/v1/labelling", "feedback"),
 )
 
 
@@ -99,11 +100,6 @@ class KeyRing:
                 known.setdefault(_shown(key.digest), []).append(key)
         self._known = known
         self.required = bool(self._fixed or stored)
-
-    @property
-    def limited(self) -> bool:
-        """Whether any key has limits that must be counted."""
-        return any(key.limited for keys in self._known.values() for key in keys)
 
     async def follow(self) -> None:
         """Keep reading the ledger until cancelled."""

@@ -38,10 +38,11 @@ SETTLE_ATTEMPTS = 3
 SETTLE_PAUSE_SECONDS = 0.5
 CLOSE_SECONDS = 3.0
 
-# KEYS: the hash, the sorted set. A limit of -1 does not limit. Times are microseconds, written
-# with %.0f because a Lua number as a string keeps 14 digits.
+# KEYS: the hash, the sorted set, the mark of a reservation that was given up. A limit of -1
+# does not limit. Times are microseconds, written with %.0f because a Lua number as a string
+# keeps 14 digits.
 _COMMON = """
-local levels, running = KEYS[1], KEYS[2]
+local levels, running, given_up = KEYS[1], KEYS[2], KEYS[3]
 local id, rpm, tpm = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -64,12 +65,14 @@ end
 
 # ARGV: id, requests and tokens a minute, at a time, tokens wanted, lease in milliseconds.
 # Gives what is short and the milliseconds until it is not, or '' and 0. Again with the same id
-# it takes nothing more: the client may have lost the first reply.
+# it takes nothing more: the client may have lost the first reply. Nor does it where the client
+# gave up meanwhile, on another connection that was quicker.
 RESERVE = (
     _COMMON
     + """
 local most, wanted, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 redis.call('ZREMRANGEBYSCORE', running, '-inf', string.format('%.0f', now))
+if redis.call('DEL', given_up) == 1 then return {'', 0} end
 if redis.call('ZSCORE', running, id) then return {'', 0} end
 if most > 0 and redis.call('ZCARD', running) >= most then return {'concurrent', 0} end
 if rpm > 0 and requests < 1 then
@@ -91,7 +94,10 @@ return {'', 0}
 SETTLE = (
     _COMMON
     + """
-if redis.call('ZREM', running, id) == 0 then return 0 end
+if redis.call('ZREM', running, id) == 0 then
+  redis.call('SET', given_up, '1', 'PX', '60000')
+  return 0
+end
 if tpm > 0 then
   tokens = math.min(tpm, tokens + tonumber(ARGV[4]))
   keep()
@@ -130,6 +136,7 @@ class RedisQuotas:
                 socket_connect_timeout=CONNECT_SECONDS,
                 socket_timeout=REPLY_SECONDS,
                 retry=Retry(NoBackoff(), 1),
+                protocol=2,
                 decode_responses=True,
             )
         except ValueError as error:  # its message may hold the password
@@ -152,10 +159,8 @@ class RedisQuotas:
         if not key.limited:
             return None
         reservation = Reservation(key, tokens_to_reserve(key, tokens))
-        limits = _limits(key)
-        arguments = [reservation.id, *limits, reservation.tokens, self._lease_ms]
         try:
-            what, wait_ms = await self._ask(self._reserve(keys=_names(key), args=arguments))
+            what, wait_ms = await self._take(reservation)
         except self._outages as error:
             self._note(error)
             self.settle(reservation, 0)  # it may have been taken before the reply was lost
@@ -164,7 +169,7 @@ class RedisQuotas:
             self.settle(reservation, 0)
             raise
         if what:
-            wait = CONCURRENT_RETRY_SECONDS if what == "concurrent" else int(wait_ms) / 1000
+            wait = CONCURRENT_RETRY_SECONDS if what == "concurrent" else wait_ms / 1000
             raise over_quota(key, what, wait)
         self._running[reservation.id] = reservation
         if self._renewer is None:
@@ -183,6 +188,13 @@ class RedisQuotas:
         if self._settling:
             await asyncio.wait(self._settling, timeout=CLOSE_SECONDS)
         await self._client.aclose()
+
+    async def _take(self, reservation: Reservation) -> tuple[str, int]:
+        """What is short, "" for nothing, and the milliseconds until it is not."""
+        limits = _limits(reservation.key)
+        arguments = [reservation.id, *limits, reservation.tokens, self._lease_ms]
+        what, wait_ms = await self._ask(self._reserve(keys=_names(reservation), args=arguments))
+        return what, int(wait_ms)
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
         reply = await call
@@ -205,7 +217,7 @@ class RedisQuotas:
             if attempt:
                 await asyncio.sleep(SETTLE_PAUSE_SECONDS)
             try:
-                await self._ask(self._settle(keys=_names(key), args=arguments))
+                await self._ask(self._settle(keys=_names(reservation), args=arguments))
                 return
             except self._outages as error:
                 self._note(error)
@@ -218,14 +230,15 @@ class RedisQuotas:
                 by_key.setdefault(reservation.key.key_id, []).append(reservation)
             for reservations in by_key.values():
                 arguments = [self._lease_ms, *(one.id for one in reservations)]
-                name = _names(reservations[0].key)[1]
+                name = _names(reservations[0])[1]
                 with contextlib.suppress(*self._outages):
                     await self._renew(keys=[name], args=arguments)
 
 
-def _names(key: ApiKey) -> Sequence[str]:
-    """The braces keep a key's two names on one node of a Redis Cluster."""
-    return (f"hallmark:quota:{{{key.key_id}}}", f"hallmark:quota:{{{key.key_id}}}:running")
+def _names(reservation: Reservation) -> Sequence[str]:
+    """KEYS of the scripts; the braces keep them on one node of a Redis Cluster."""
+    name = f"hallmark:quota:{{{reservation.key.key_id}}}"
+    return (name, f"{name}:running", f"{name}:given-up:{reservation.id}")
 
 
 def _limits(key: ApiKey) -> tuple[int, int, int]:

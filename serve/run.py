@@ -16,7 +16,9 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from prometheus_client import CollectorRegistry
@@ -28,12 +30,14 @@ from registry.trust import Admitted
 from serve.admission import Admission
 from serve.app import create_app
 from serve.control import controlled
-from serve.crew import Crew, SharedSupervisor, metrics_folder
+from serve.crew import Crew, metrics_folder
 from serve.engines import Supervisor
+from serve.experiment_state import first_start
 from serve.listen import listening
 from serve.quotas import refuse_unshared
 from serve.server import Server, server_config
 from serve.settings import ServeSettings, VariantPlan
+from serve.switchboard import SharedSupervisor
 from serve.worker import shared_series
 
 
@@ -80,8 +84,17 @@ def note_plan(
             }
             for variant in variants
         ]
-        body = {"model_name": plan.model_name, "salt": plan.salt, "variants": arms}
+        body: dict[str, Any] = {
+            "model_name": plan.model_name,
+            "salt": plan.salt,
+            "variants": arms,
+        }
+        if plan.design is not None:
+            body["design"] = plan.design.model_dump(mode="json")
         ledger.record_experiment(plan.experiment, body)
+        if plan.design is not None and not ledger.experiment_events(plan.experiment):
+            first = first_start(plan.experiment, "served for the first time", datetime.now(UTC))
+            ledger.record_experiment_event(first)
 
 
 async def _run(
@@ -108,7 +121,8 @@ async def _run(
     server: Server | Crew
     if metrics is not None and isinstance(engines, SharedSupervisor):
         app = None
-        server = Crew(settings, engines, metrics)
+        assert engines.board is not None
+        server = Crew(settings, engines, engines.board, metrics)
     else:
         app = create_app(settings, engines, ledger, series)
         server = Server(server_config(settings, app))

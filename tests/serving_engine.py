@@ -138,6 +138,9 @@ class Door:
     refusal: str | None = None
     digest: str | None = None
 
+    def unswapped(self, variant: str, folder: Path, base: Path | None = None) -> None:
+        pass
+
     def admit(self, variant: str, folder: Path, base: Path | None = None) -> Any:
         self.checks.append(variant)
         if self.refusal:

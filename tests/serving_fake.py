@@ -23,9 +23,10 @@ from monitoring.series import Series
 from registry.api_keys import ApiKey
 from registry.served import FeedbackRecord, RequestRecord
 from serve.app import create_app
-from serve.connection import connection_class
+from serve.server import server_config
 from serve.settings import ServeSettings, ServingPlan, VariantPlan
-from serve.upstream import StandingEngines, new_upstream
+from serve.standing import StandingEngines
+from serve.upstream import new_upstream
 
 WORDS = ("Your", " order", " is", " on", " its", " way", ".")
 CONTEXT_ERROR = "This model's maximum context length is 8 tokens. Please reduce the prompt."
@@ -35,6 +36,8 @@ class FakeEngine:
     """What vLLM's server does as far as the gateway can see."""
 
     def __init__(self) -> None:
+        self.words = WORDS
+        self.words_for: dict[str, tuple[str, ...]] = {}
         self.bodies: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
         self.headers: list[Mapping[str, str]] = []
@@ -49,8 +52,13 @@ class FakeEngine:
         self.raw.append(raw)
         self.bodies.append(body)
         self.headers.append(request.headers)
-        messages = body.get("messages")
-        said = messages[-1]["content"] if messages else body["prompt"]
+        try:
+            said = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        except (KeyError, IndexError, TypeError):
+            error = {"message": "1 validation error", "type": "BadRequestError", "code": 400}
+            return web.json_response({"error": error}, status=400)
+        if not isinstance(said, str):
+            said = ""
         try:
             self.started.set()
             if said == "wait":
@@ -81,7 +89,7 @@ class FakeEngine:
 
     def _whole(self, body: dict[str, Any], said: str) -> dict[str, Any]:
         reason = "abort" if said == "abort" else "stop"
-        text = "" if said == "abort" else "".join(WORDS)
+        text = "" if said == "abort" else "".join(self.words_for.get(said, self.words))
         choice: dict[str, Any] = {"index": 0, "finish_reason": reason, "logprobs": None}
         if "messages" in body:
             choice["message"] = {"role": "assistant", "content": text}
@@ -117,7 +125,7 @@ class FakeEngine:
             await event(chunk({"role": "assistant", "content": ""}, "abort"))
             return response
         await event(chunk({"role": "assistant", "content": ""}))
-        for number, word in enumerate(WORDS):
+        for number, word in enumerate(self.words_for.get(said, self.words)):
             if number == 3:
                 await asyncio.sleep(0.05)  # so that what came before is under way
             if number == 3 and said == "abort later":
@@ -161,6 +169,9 @@ class FakeLedger:
         self.feedback[record.feedback_id] = record
         return True
 
+    def feedback_by_id(self, feedback_id: str, /) -> FeedbackRecord | None:
+        return self.feedback.get(feedback_id)
+
     def request(self, request_id: str, /) -> RequestRecord | None:
         return self.rows.get(request_id)
 
@@ -187,10 +198,12 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench(*, keys: Sequence[ApiKey] = (), **changes: Any) -> AsyncIterator[Bench]:
+async def bench(
+    *, keys: Sequence[ApiKey] = (), ledger: Any = None, **changes: Any
+) -> AsyncIterator[Bench]:
     """Variants a and b, even weights, experiment spring; ``changes`` go to ServeSettings.
 
-    ``keys`` are the ledger's API keys.
+    ``keys`` are the ledger's API keys; ``ledger`` is a real one instead of the fake.
     """
     with tempfile.TemporaryDirectory(prefix="hm-") as folder:
         variants = tuple(VariantPlan(name=name, checkpoint=Path(name)) for name in "ab")
@@ -219,13 +232,9 @@ async def bench(*, keys: Sequence[ApiKey] = (), **changes: Any) -> AsyncIterator
             runners.append(runner)
             upstreams.append(new_upstream(settings, name, f"sha256:{name * 64}", path))
         standing = StandingEngines(upstreams)
-        ledger, series = FakeLedger(keys=list(keys)), Series(CollectorRegistry())
+        ledger, series = ledger or FakeLedger(keys=list(keys)), Series(CollectorRegistry())
         gateway = create_app(settings, standing, ledger, series)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                gateway, log_level="error", http=connection_class(settings), lifespan="on"
-            )
-        )
+        server = uvicorn.Server(server_config(settings, gateway))
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             task = asyncio.create_task(server.serve(sockets=[listener]))

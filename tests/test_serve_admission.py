@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -65,6 +66,48 @@ def test_a_file_swapped_after_one_start_is_found_at_the_next(home, stamped):
     (stamped / "chat_template.jinja").write_text("{{ messages }}")
     with pytest.raises(AdmissionError, match=r"chat_template\.jinja"):
         door.admit("a", stamped)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_swapped_between_the_verification_and_the_loading_is_refused(home, stamped, name):
+    door = admission(home)
+    door.admit("a", stamped)
+    door.unswapped("a", stamped)
+    genuine, other = stamped / name, stamped.parent / "other"
+    was = genuine.stat()
+    shutil.copy2(genuine, other)
+    data = bytearray(other.read_bytes())
+    data[-1] ^= 1
+    other.write_bytes(data)
+    os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
+    other.replace(genuine)
+    with pytest.raises(AdmissionError, match=f"{name} in .* changed between the verification"):
+        door.unswapped("a", stamped)
+
+
+def test_a_file_swapped_and_swapped_back_while_it_was_loaded_is_refused(home, stamped):
+    door = admission(home)
+    door.admit("a", stamped)
+    weights = stamped / "model.safetensors"
+    genuine, was = weights.read_bytes(), weights.stat()
+    weights.write_bytes(bytes(len(genuine)))
+    weights.write_bytes(genuine)
+    os.utime(weights, ns=(was.st_atime_ns, was.st_mtime_ns))
+    with pytest.raises(AdmissionError, match=r"model\.safetensors in .* changed between"):
+        door.unswapped("a", stamped)
+    door.admit("a", stamped)
+    door.unswapped("a", stamped)
+
+
+def test_a_hallmark_under_a_policy_that_decides_nothing_cannot_be_made(
+    home, stamped, passing_verdict
+):
+    from registry.signing import SigningError
+
+    manifest = read_manifest(stamped)
+    trivial = passing_verdict(manifest.weights_digest).model_copy(update={"findings": ()})
+    with pytest.raises(SigningError, match="required"):
+        seal(trivial, manifest, local_key(home))
 
 
 def test_a_manifest_made_to_fit_other_weights_is_refused(home, stamped):
