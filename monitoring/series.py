@@ -4,6 +4,8 @@
     series.declare_variant("a", checkpoint="sha256:...", experiment="spring")
     series.ttft.labels(variant="a").observe(0.012)
 
+A gauge says how the values of several workers become one (multiprocess_mode).
+
 Base units are seconds and tokens. No name holds a colon: under OpenMetrics
 negotiation a colon is stored as an underscore and the dashboards go empty.
 A label's value is always one of few: never a user, a request id or a model name
@@ -137,6 +139,7 @@ class Series:
             "Requests being answered now.",
             ["variant"],
             registry=registry,
+            multiprocess_mode="livesum",
         )
         self.rejections = Counter(
             "hallmark_rejections_total",
@@ -160,6 +163,7 @@ class Series:
             "1 while the variant's engine answers, else 0.",
             ["variant"],
             registry=registry,
+            multiprocess_mode="livemax",
         )
         self.engine_restarts = Counter(
             "hallmark_engine_restarts_total",
@@ -172,18 +176,21 @@ class Series:
             "Engines of the variant that answer.",
             ["variant"],
             registry=registry,
+            multiprocess_mode="livemax",
         )
         self.open_breakers = Gauge(
             "hallmark_open_breakers",
             "Engines of the variant that are left alone after failures.",
             ["variant"],
             registry=registry,
+            multiprocess_mode="livemax",
         )
         self.queued = Gauge(
             "hallmark_queued_requests",
             "Requests that wait for a slot now.",
             ["variant"],
             registry=registry,
+            multiprocess_mode="livesum",
         )
         self.feedback = Counter(
             "hallmark_feedback_total",
@@ -230,6 +237,7 @@ class Series:
             "Which checkpoint a variant serves, in which experiment.",
             ["variant", "checkpoint", "experiment"],
             registry=registry,
+            multiprocess_mode="livemax",
         )
         for reason in REJECTION_REASONS:
             self.rejections.labels(reason=reason)
