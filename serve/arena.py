@@ -19,7 +19,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from monitoring.pairwise import bradley_terry
+from monitoring.experiments import bradley_terry
 from registry.records import Record
 from registry.served import FeedbackRecord
 from serve.desk import Desk

@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from registry.home import Home
 from registry.records import Record, UserError
 from serve.experiment_files import ExperimentDesign
+from serve.feedback_kinds import Metric, load_metrics
 
 PREFIX = "HALLMARK_"
 ENGINE_PREFIX = "HALLMARK_ENGINE_"
@@ -143,6 +144,10 @@ class ServeSettings(Record):
     """Origins whose pages may ask from a browser, each as https://HOST; none by default."""
     store_conversations: bool = False
     """Keep questions and answers, personal data masked."""
+    require_consent: bool = False
+    """Keep them only where the request says that the person agreed (x-hallmark-consent)."""
+    feedback_metrics: tuple[Metric, ...] = ()
+    """Metrics beside those of serve.feedback_kinds; from the environment, a YAML file's."""
     record_queue: int = Field(default=10_000, ge=1)
     """Request records that may wait for the ledger; more are dropped and counted."""
     engine: EngineOptions = EngineOptions()
@@ -177,7 +182,8 @@ def settings_from_environment(environ: Mapping[str, str], **given: Any) -> Serve
 
     Read are HALLMARK_HOST, _PORT, _MAX_IN_FLIGHT, _MAX_QUEUED, _QUEUE_SECONDS,
     _MAX_BODY_BYTES, _REQUEST_TIMEOUT_SECONDS, _GRACE_SECONDS, _API_KEYS (comma between),
-    _STORE_CONVERSATIONS, _RECORD_QUEUE, _MAX_HEADER_BYTES, _HEADER_TIMEOUT_SECONDS,
+    _STORE_CONVERSATIONS, _REQUIRE_CONSENT, _FEEDBACK_METRICS (a YAML file),
+    _RECORD_QUEUE, _MAX_HEADER_BYTES, _HEADER_TIMEOUT_SECONDS,
     _BODY_TIMEOUT_SECONDS, _ANSWER_TIMEOUT_SECONDS, _READER_TIMEOUT_SECONDS, _REDIS_URL,
     _TRACES_ENDPOINT (else OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT),
     _WORKERS, _CORS_ORIGINS (comma between), and every
@@ -216,6 +222,8 @@ def _read(environ: Mapping[str, str], prefix: str, fields: set[str]) -> dict[str
             continue
         if field in ("api_keys", "extra_args", "cores", "cors_origins"):
             values[field] = tuple(part.strip() for part in text.split(",") if part.strip())
+        elif field == "feedback_metrics":
+            values[field] = load_metrics(Path(text.strip()))
         else:
             values[field] = text.strip()
     return values

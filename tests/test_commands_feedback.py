@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from commands.session import Session
 from registry.conversation import Message
 from registry.dataset import read_dataset, verify_dataset
 from registry.home import Home
+from registry.labels import Label
 from registry.live import LiveScore
 from registry.records import digest_of
 from registry.served import RequestRecord, user_digest
@@ -175,3 +177,37 @@ def test_retention_prints_what_went(session, capsys):
     session.ledger.record_requests([request("old")])
     erasure.retention(session, 30, json=True)
     assert json.loads(capsys.readouterr().out)["conversations"] == 1
+
+
+def test_votes_and_labels_come_back_as_training_data(session, tmp_path, capsys):
+    ledger = session.ledger
+    question = (Message(role="user", content="Where?"),)
+    for name in ("left", "right", "other"):
+        messages = (Message(role="user", content="Else?"),) if name == "other" else question
+        ledger.record_requests([asked(name, messages=messages)])
+    for number, ids in enumerate((("right-1", "left-1"), ("left-1", "other-1"))):
+        ranking = tuple((one,) for one in ids)
+        ledger.record_feedback(
+            thumb(f"v{number}", ids[0], kind="vote", value=None, metric="arena", ranking=ranking)
+        )
+    for hours, who in enumerate(("zoe", "ben")):
+        at = NOON + timedelta(hours=hours)
+        ledger.record_label(
+            Label(request_id="other-1", labeller_digest=who, label="bad", better=f"{who}'s",
+                  created_at=at)
+        )  # fmt: skip
+    for who, label in (("ana", "good"), ("ben", "bad")):
+        ledger.record_label(
+            Label(request_id="left-1", labeller_digest=who, label=label, created_at=NOON)
+        )
+    counts = export(session, tmp_path / "out", capsys)
+    assert (counts["preferences"], counts["good"], counts["bad"]) == (2, 0, 1)
+    pairs = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "preferences.jsonl").read_text().split("\n")[:-1]
+    ]
+    assert {(one["chosen"][0]["content"], one["rejected"][0]["content"]) for one in pairs} == {
+        ("ben's", "answer to other"), ("answer to right", "answer to left"),
+    }  # fmt: skip
+    erase(session, "left", capsys)
+    assert "answer to left" not in texts(Path(ledger.dataset("feedback").uri))

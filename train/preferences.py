@@ -2,7 +2,8 @@
 
 An edit makes a pair: the edited answer is chosen, the given one rejected. Thumbs, and
 ratings of 4 and more or 2 and less, make labelled completions. A later statement of the
-same kind on the same answer replaces the earlier one; a rating of 3 says nothing.
+same kind on the same answer replaces the earlier one; a rating of 3 says nothing. A vote
+between two answers to the same prompt makes a pair too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from registry.conversation import Message
 from registry.dataset import write_jsonl
-from registry.served import AnswerWithFeedback, FeedbackRecord
+from registry.served import AnswerWithFeedback, FeedbackRecord, RequestRecord
 from train.data import Labelled, Pair
 
 GOOD_RATING, BAD_RATING = 4, 2
@@ -32,6 +33,19 @@ def pair_of(answer: AnswerWithFeedback) -> Pair | None:
         prompt=request.messages,
         chosen=(Message(role="assistant", content=better),),
         rejected=(Message(role="assistant", content=request.answer),),
+    )
+
+
+def pair_of_vote(better: RequestRecord, worse: RequestRecord) -> Pair | None:
+    """The pair that a vote makes; None where prompts differ, texts are missing or are alike."""
+    if not better.messages or better.messages != worse.messages:
+        return None
+    if not better.answer or not worse.answer or better.answer.strip() == worse.answer.strip():
+        return None
+    return Pair(
+        prompt=better.messages,
+        chosen=(Message(role="assistant", content=better.answer),),
+        rejected=(Message(role="assistant", content=worse.answer),),
     )
 
 
@@ -60,9 +74,12 @@ def _opinion(feedback: FeedbackRecord) -> bool | None:
     return None
 
 
-def export(answers: Iterable[AnswerWithFeedback], folder: Path) -> dict[str, int]:
+def export(
+    answers: Iterable[AnswerWithFeedback], folder: Path, *, voted: Iterable[Pair] = ()
+) -> dict[str, int]:
     """Write ``preferences.jsonl`` and ``labels.jsonl``; gives how many rows of what.
 
+    ``voted`` are pairs beside those of the answers' edits.
     Both files are always written and appear together. Answers whose conversation was
     not stored are counted as ``without_text``.
     """
@@ -79,6 +96,7 @@ def export(answers: Iterable[AnswerWithFeedback], folder: Path) -> dict[str, int
             pairs.append(pair)
         if label:
             labels.append(label)
+    pairs += voted
     counts["preferences"] = len(pairs)
     counts["good"] = sum(label.label for label in labels)
     counts["bad"] = len(labels) - counts["good"]
