@@ -46,7 +46,7 @@ def labels(session: Session) -> dict[str, tuple[FeedbackRecord, ...]]:
 
 
 def opinion_of(given: Sequence[Label]) -> tuple[FeedbackRecord, ...]:
-    """Labels of one answer, oldest first; ``acceptable`` is no opinion, and neither is disagreement."""
+    """Labels of one answer, oldest first. ``acceptable`` is no opinion, nor is disagreement."""
     thumbs = {{"good": 1, "bad": -1}.get(one.label) for one in given}
     last = given[-1]
     said = []

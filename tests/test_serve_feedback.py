@@ -176,6 +176,16 @@ async def test_a_conversation_is_kept_with_what_its_person_agreed_to(gateway, ht
         assert (found.messages is not None, found.answer is not None) == (kept, kept)
 
 
+async def test_where_consent_is_required_silence_keeps_nothing(http):
+    chat = {"model": "support", "messages": [{"role": "user", "content": "hi"}]}
+    async with bench(store_conversations=True, require_consent=True) as gateway:
+        for headers, kept in (({}, False), ({"x-hallmark-consent": "train"}, True)):
+            url = gateway.root + "/v1/chat/completions"
+            async with http.post(url, json=chat, headers=headers) as answer:
+                found = await gateway.row(answer.headers["x-request-id"])
+            assert (found.messages is not None) == kept
+
+
 async def test_consent_that_cannot_be_read_is_refused_and_not_guessed(gateway, http):
     chat = {"model": "support", "messages": [{"role": "user", "content": "hi"}]}
     headers = {"x-hallmark-consent": "yes"}
