@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ import pytest
 
 from registry.home import Home
 from registry.ledger import Ledger
+from serve import keeper
 from serve.engine_process import EngineProcess
 from serve.settings import VariantPlan
 from tests.serving import free_port
@@ -116,7 +118,7 @@ async def test_a_variant_is_draining_before_its_engine_hears_of_it(monkeypatch, 
 async def test_a_burst_of_ten_times_the_capacity_gets_quick_refusals_and_no_slow_200s(
     monkeypatch, tmp_path
 ):
-    limits = {"max_in_flight": 4, "max_queued": 4, "queue_seconds": 1.0}
+    limits = {"max_in_flight": 4, "max_queued": 4, "queue_seconds": 5.0}
     async with (
         rig(monkeypatch, tmp_path, begin=False, **limits) as made,
         gateway(made) as (root, ledger),
@@ -143,6 +145,7 @@ async def test_a_burst_of_ten_times_the_capacity_gets_quick_refusals_and_no_slow
 
 
 async def test_a_crossed_answer_is_recorded_outside_the_experiment(monkeypatch, tmp_path):
+    monkeypatch.setattr(keeper, "FIRST_BACKOFF_SECONDS", 5.0)  # it stays away for a while
     async with (
         rig(monkeypatch, tmp_path, variants="ab", begin=False, plan={"cross_to": "b"}) as made,
         gateway(made) as (root, ledger),
@@ -232,8 +235,8 @@ def test_feedback_that_was_acknowledged_survives_kill_9_of_the_gateway(server):
             try:
                 with server.send("/v1/feedback", said) as answer:
                     acknowledged.append(json.load(answer)["feedback_id"])
-            except OSError:
-                return
+            except (OSError, http.client.HTTPException, ValueError):
+                return  # killed while it answered: nothing was promised
 
     server_request = server.ask()["id"]
     clients = [threading.Thread(target=say) for _ in range(4)]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from commands.switch import measure_golden
+from commands.session import Session
+from commands.switch import ensure_golden, measure_golden
+from registry.checkpoint import read_manifest
 from registry.golden import GOLDEN_PROMPTS
 from registry.ledger import Ledger
 from serve.golden import GoldenError, prove, reference, served_dtype, tail_logprob
@@ -90,6 +92,38 @@ async def test_an_engine_that_says_the_same_is_let_in_and_other_weights_are_not(
             await prove(made.a, "support", [golden("sha256:one-a", 1.5)], "float32")
         with pytest.raises(GoldenError, match="run `hallmark gate one-a`"):
             await prove(made.a, "support", [], "float32")
+
+
+def test_what_the_gate_stores_is_what_the_weights_say(tiny_checkpoint):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    stored = measure_golden(tiny_checkpoint)
+    assert (stored.backend, stored.dtype, stored.tolerance) == ("torch", "float32", 0.002)
+    assert [(one.context, one.continuation) for one in stored.texts] == list(GOLDEN_PROMPTS)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32).eval()
+    for one in stored.texts:  # its tokens are bytes
+        tokens = torch.tensor([tokenizer(one.context + one.continuation)["input_ids"]])
+        with torch.no_grad():
+            logprobs = model(tokens).logits[0, :-1].log_softmax(-1)
+        said = logprobs.gather(1, tokens[0, 1:, None])[-len(one.continuation) :].sum()
+        assert one.num_tokens == len(one.continuation)
+        assert one.logprob == pytest.approx(float(said), abs=1e-3)
+
+
+def test_other_weights_are_told_apart_and_the_same_are_measured_once(
+    make_tiny_checkpoint, home, monkeypatch
+):
+    one, other = (make_tiny_checkpoint(name, seed=seed) for name, seed in (("p", 3), ("q", 4)))
+    first, second = measure_golden(one), measure_golden(other)
+    assert first.differences(second.texts, first.tolerance)
+    assert first.differences(measure_golden(one).texts, first.tolerance) == []
+    session = Session.open(home.root, None)
+    ensure_golden(session, one, read_manifest(one))
+    monkeypatch.setattr("commands.switch.measure_golden", lambda folder: pytest.fail("again"))
+    ensure_golden(session, one, read_manifest(one))
+    assert len(session.ledger.golden(first.weights_digest)) == 1
 
 
 @pytest.mark.engine
