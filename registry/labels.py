@@ -17,6 +17,7 @@ from pydantic import Field
 from registry import tables
 from registry.conversation import Message
 from registry.records import Record
+from registry.served import MAX_TEXT_CHARS
 from registry.store import Store
 
 LabelName = Literal["good", "acceptable", "bad"]
@@ -39,7 +40,7 @@ class Label(Record):
     request_id: str = Field(min_length=1, max_length=128)
     labeller_digest: str
     label: LabelName
-    better: str | None = Field(default=None, max_length=16_384)
+    better: str | None = Field(default=None, max_length=MAX_TEXT_CHARS)
     created_at: datetime
 
 

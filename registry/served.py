@@ -74,6 +74,7 @@ FeedbackSource = Literal["api", "link"]
 LABELLED = ("category", "vote")  # kinds that may have a label
 COMPARING = ("vote", "ranking")  # kinds that speak of several answers
 MAX_RANKED = 32
+MAX_TEXT_CHARS = 16_384
 
 
 class FeedbackRecord(Record):
@@ -92,7 +93,7 @@ class FeedbackRecord(Record):
     request_id: str = Field(min_length=1, max_length=128)
     kind: FeedbackKind
     value: float | None = None
-    text: str | None = Field(default=None, max_length=16_384)
+    text: str | None = Field(default=None, max_length=MAX_TEXT_CHARS)
     created_at: datetime
     metric: str | None = Field(default=None, max_length=64)
     label: str | None = Field(default=None, max_length=64)

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.api_keys import ApiKey
-from registry.served import COMPARING, FeedbackRecord, FeedbackSource
+from registry.served import COMPARING, MAX_TEXT_CHARS, FeedbackRecord, FeedbackSource
 from serve.desk import Desk, DeskStore, person
 from serve.errors import ApiError
 from serve.feedback_kinds import MetricError, Metrics
@@ -107,8 +107,9 @@ def _arrange(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if isinstance(value, str):
             fields[name] = _storable(value)
-    if isinstance(fields.get("text"), str):
-        fields["text"] = mask(fields["text"]).text
+    text = fields.get("text")
+    if isinstance(text, str) and len(text) <= MAX_TEXT_CHARS:  # a longer one is refused as it is
+        fields["text"] = mask(text).text
     ranking = fields.get("ranking")
     if isinstance(ranking, list):
         groups = [one if isinstance(one, list) else [one] for one in ranking]

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from registry.labels import LABELS, Label, LabelTask
 from registry.records import Record
-from registry.served import AnswerWithFeedback
+from registry.served import MAX_TEXT_CHARS, AnswerWithFeedback
 from serve.desk import UNIT_HEADER, Desk, person
 from serve.errors import ApiError
 from serve.feedback import LEDGER_ERRORS, RETRY_SECONDS
@@ -185,7 +185,7 @@ def parse_label(raw: bytes, labeller_digest: str, *, now: datetime) -> Label:
     if not isinstance(body, dict) or set(body) - {"request_id", "label", "better"}:
         raise ApiError(400, "a label has request_id, label and better, no more", "invalid_label")
     better = body.get("better")
-    if isinstance(better, str):
+    if isinstance(better, str) and len(better) <= MAX_TEXT_CHARS:  # a longer one is refused
         body["better"] = mask(better).text.strip() or None
     try:
         return Label.model_validate({**body, "labeller_digest": labeller_digest, "created_at": now})
