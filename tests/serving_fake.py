@@ -10,7 +10,7 @@ import contextlib
 import json
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.series import Series
 from registry.api_keys import ApiKey
+from registry.labels import Label
 from registry.served import FeedbackRecord, RequestRecord
 from serve.app import create_app
 from serve.server import server_config
@@ -174,6 +175,30 @@ class FakeLedger:
 
     def request(self, request_id: str, /) -> RequestRecord | None:
         return self.rows.get(request_id)
+
+    def votes(self, metric: str, /) -> Iterator[FeedbackRecord]:
+        return (one for one in self.feedback.values() if one.metric == metric)
+
+    def who_answered(self, request_ids: Sequence[str], /) -> dict[str, tuple[str, str]]:
+        found = (self.rows[one] for one in request_ids if one in self.rows)
+        return {one.request_id: (one.checkpoint, one.variant) for one in found}
+
+    # Nothing is queued for labellers here; tests of that have a real ledger.
+
+    def next_label_task(self, labeller_digest: str, /) -> None:
+        return None
+
+    def num_label_tasks(self, labeller_digest: str, /) -> int:
+        return 0
+
+    def is_label_task(self, request_id: str, /) -> bool:
+        return False
+
+    def record_label(self, label: Label, /) -> None:
+        raise AssertionError(f"no answer {label.request_id} was queued")
+
+    def labels(self) -> Iterator[Label]:
+        return iter(())
 
 
 @dataclass
