@@ -236,7 +236,7 @@ def _requests_of(
     connection: sa.Connection, user_digest: str, unit_digests: Collection[str]
 ) -> list[str]:
     table = tables.requests
-    theirs = table.c.user_digest == user_digest
+    theirs: sa.ColumnElement[bool] = table.c.user_digest == user_digest
     if unit_digests:
         theirs = sa.or_(theirs, table.c.unit_digest.in_(sorted(unit_digests)))
     # A shadow's copy of a request holds the same words.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -96,7 +96,7 @@ class LabelRows(Store):
             yield Label.model_validate(dict(row._mapping))
 
 
-def _open_tasks(labeller_digest: str, wanted: int) -> sa.Select[tuple[object, ...]]:
+def _open_tasks(labeller_digest: str, wanted: int) -> sa.Select[Any]:
     task, request, label = tables.label_tasks, tables.requests, tables.labels
     given = (
         sa.select(sa.func.count())
