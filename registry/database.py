@@ -37,7 +37,8 @@ def open_database(address: str) -> sa.Engine:
         engine = _open_sqlite(url)
     else:
         try:
-            engine = sa.create_engine(url, pool_pre_ping=True)
+            # Parameters are what people said: an error that is logged shows none.
+            engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
         except ModuleNotFoundError as error:
             raise LedgerError(
                 f"the ledger {shown} needs a driver; run `pip install 'psycopg[binary]'`"
@@ -85,7 +86,9 @@ def _url(address: str) -> sa.URL:
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    engine = sa.create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True
+    )
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:

@@ -22,9 +22,14 @@ class UserError(Exception):
 
 
 class Record(BaseModel):
-    """A frozen value with no unknown keys and no NaN or infinity in its JSON."""
+    """A frozen value with no unknown keys and no NaN or infinity in its JSON.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Its errors do not repeat what was wrong: that may be a secret or a conversation.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 def canonical_json(value: Any) -> bytes:

@@ -1,7 +1,9 @@
 """The gateway as an ASGI application: the hot route as it is, control routes by FastAPI.
 
 GET  /v1/models                    what may be asked for
-POST /v1/feedback                  what a person says of an answer
+POST /v1/feedback                  what a person says of an answer (serve.feedback)
+     /v1/arena, /v1/labelling      votes between two answers; answers to be looked at
+GET  /chat, /arena, /label         pages for people (serve.pages)
 GET  /healthz, /readyz             alive; able to answer
 GET  /metrics                      the gateway's own series
 GET  /metrics/engines/{variant}    an engine's series, as vLLM writes them
@@ -16,10 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import logging
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
@@ -29,32 +33,36 @@ from starlette.exceptions import HTTPException
 
 from monitoring.series import Series
 from registry.api_keys import ApiKey
-from registry.served import FeedbackRecord, RequestRecord
-from serve import feedback
+from registry.served import RequestRecord
+from serve import arena, feedback, labelling, pages
 from serve.assignment import Assigner
+from serve.desk import Desk, DeskStore
 from serve.errors import ApiError
 from serve.exchange import CLIENT_GONE, ROUTES
+from serve.feedback_kinds import Metrics
+from serve.guardian import GuardianStore
 from serve.headers import guarded
 from serve.keys import ANYBODY, KeyRing, refuse_strangers, scope_of
-from serve.limits import ClientGone, Receive, Scope, Send, header, read_body
+from serve.limits import ClientGone, Receive, Scope, Send, header
+from serve.links import Links
 from serve.openapi import document
 from serve.proxy import Proxy
-from serve.quotas import open_quotas, refuse_unshared
+from serve.quotas import open_quotas
 from serve.recorder import Recorder
+from serve.running import guarded_experiment, shadows_of
 from serve.settings import ServeSettings
-from serve.upstream import Engines, UpstreamFailure
+from serve.standing import Engines
+from serve.upstream import UpstreamFailure
+
+log = logging.getLogger("hallmark.app")
 
 
-class Store(Protocol):
+class Store(DeskStore, GuardianStore, Protocol):
     """What the gateway needs of a ledger."""
 
     def api_keys(self) -> Sequence[ApiKey]: ...
 
     def record_requests(self, records: Sequence[RequestRecord], /) -> None: ...
-
-    def record_feedback(self, record: FeedbackRecord, /) -> bool: ...
-
-    def request(self, request_id: str, /) -> RequestRecord | None: ...
 
 
 class Gateway:
@@ -81,20 +89,19 @@ class Gateway:
 def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series: Series) -> Gateway:
     """A gateway over ``engines``, which it starts and stops with its own lifespan.
 
-    Raises QuotaError where keys have limits that these settings cannot keep.
+    Raises QuotaError for an address that is none of a Redis.
     """
     plan = settings.plan
-    checkpoints = {name: one.checkpoint for name, one in engines.upstreams.items()}
+    checkpoints = engines.fleet.checkpoints
     for name, checkpoint in checkpoints.items():
         series.declare_variant(name, checkpoint=checkpoint, experiment=plan.experiment)
     assigner = Assigner(plan, checkpoints, random.Random())
     recorder = Recorder(ledger, series, size=settings.record_queue)
     keys = KeyRing((key.get_secret_value() for key in settings.api_keys), ledger.api_keys)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    refuse_unshared(limited=keys.limited, workers=settings.workers, redis_url=redis_url)
     quotas = open_quotas(redis_url, workers=settings.workers)
-    upstreams = dict(engines.upstreams)
-    proxy = Proxy(settings, assigner, upstreams, recorder, series, keys=keys, quotas=quotas)
+    shadows = shadows_of(plan, engines.fleet, recorder, series)
+    proxy = Proxy(settings, assigner, engines.fleet, recorder, series, keys, quotas, shadows)
     started_at = int(time.time())
 
     @contextlib.asynccontextmanager
@@ -103,13 +110,15 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
         following = asyncio.create_task(keys.follow(), name="keys")
         await engines.start()
         try:
-            yield
+            async with guarded_experiment(plan, ledger, assigner, shadows, series):
+                yield
         finally:
             proxy.draining = True
             following.cancel()
             await engines.stop()
             await quotas.close()
             await asyncio.to_thread(recorder.close)
+            await asyncio.to_thread(proxy.close)
 
     app = FastAPI(
         title="Hallmark", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
@@ -127,6 +136,14 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
     @app.exception_handler(ClientGone)
     async def nobody_there(request: Request, error: ClientGone) -> Response:
         return Response(status_code=CLIENT_GONE)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        """A 500 with an id; the server that sent it logs the traceback beside it."""
+        failure = "req-" + secrets.token_hex(12)
+        log.error("%s failed as %s: %s", request.scope["path"], failure, type(error).__name__)
+        message = f"the gateway failed; its log has the reason under {failure}"
+        return await refuse(request, ApiError(500, message, "internal_error"))
 
     @app.exception_handler(HTTPException)
     async def no_such_route(request: Request, error: HTTPException) -> Response:
@@ -175,25 +192,32 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
             row["hallmark"] = {"variant": variant, "checkpoint": checkpoints[variant]}
         return JSONResponse({"object": "list", "data": rows})
 
-    @app.post("/v1/feedback")
-    async def take_feedback(request: Request) -> JSONResponse:
-        async with counted(request):
-            raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
-            known = recorder.variant_of(request_id_in(raw))
-            taken = await asyncio.to_thread(
-                feedback.take, raw, ledger, series, recent_variant=known
-            )
-        body = {
-            "object": "feedback",
-            "feedback_id": taken.feedback_id,
-            "recorded": taken.recorded,
-            "variant": taken.variant,
-            "checkpoint": checkpoints.get(taken.variant or ""),
-        }
-        return JSONResponse(body, 201 if taken.recorded else 200)
+    desk = Desk(
+        store=ledger,
+        series=series,
+        metrics=Metrics(settings.feedback_metrics),
+        links=cache(lambda: Links.of_folder(settings.house.keys)),
+        authorize=authorized,
+        counted=counted,
+        variant_of=recorder.variant_of,
+        checkpoint_of=lambda name: (
+            known.checkpoint if (known := engines.upstreams.get(name)) else None
+        ),
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+    def can_answer() -> dict[str, str]:
+        return {one.name: one.checkpoint for one in engines.upstreams.values() if one.state == "up"}
+
+    app.include_router(feedback.routes(desk))
+    app.include_router(labelling.routes(desk))
+    app.include_router(arena.routes(desk, proxy, plan.model_name, can_answer, random.Random()))
+    app.include_router(pages.routes())
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
+        if trouble := recorder.trouble:
+            return JSONResponse({"status": "degraded", "reason": trouble})
         return JSONResponse({"status": "alive"})
 
     @app.get("/readyz")
@@ -240,13 +264,3 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
         return JSONResponse(document(app))
 
     return Gateway(app, proxy, cors_origins=settings.cors_origins)
-
-
-def request_id_in(raw: bytes) -> str:
-    """The request id that feedback is on, "" where there is none to be read."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        return ""
-    value = body.get("request_id") if isinstance(body, dict) else None
-    return value if isinstance(value, str) else ""

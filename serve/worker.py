@@ -19,12 +19,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, values
+from prometheus_client import CollectorRegistry, Metric, values
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from pydantic import Field
 
 from monitoring.series import Series
@@ -82,9 +83,15 @@ class FollowedEngines:
     """Engines that the parent process keeps, as this worker's hot path sees them."""
 
     def __init__(
-        self, settings: ServeSettings, index: int, channel: socket.socket, first: Snapshot
+        self,
+        settings: ServeSettings,
+        index: int,
+        channel: socket.socket,
+        first: Snapshot,
+        series: Series,
     ) -> None:
         self._settings = settings
+        self._series = series
         self._index = index
         self._channel = channel
         self._members: dict[str, Upstream] = {}
@@ -132,12 +139,18 @@ class FollowedEngines:
                 upstream.model = member.model
                 members.append(upstream)
             if tuple(members) != replicas.members:
+                self._show(name, before=replicas.checkpoint, now=served.checkpoint)
                 old = replicas.flip(members, served.checkpoint)
                 self._leaving += [one for one in old if one not in members]
             for upstream in fresh:
                 replicas.started(upstream)
             replicas.changed()
         self._version, self._rows = snapshot.version, snapshot.rows
+
+    def _show(self, variant: str, *, before: str, now: str) -> None:
+        info, experiment = self._series.variant_info, self._settings.plan.experiment or ""
+        info.labels(variant=variant, checkpoint=before, experiment=experiment).set(0)
+        info.labels(variant=variant, checkpoint=now, experiment=experiment).set(1)
 
     def report(self) -> Report:
         busy = {key: one.in_flight for key, one in self._members.items() if one.in_flight}
@@ -188,6 +201,9 @@ class FollowedEngines:
     async def _speak(self) -> None:
         while True:
             self._say()
+            for name, replicas in self.fleet.replicas.items():
+                self._series.queued.labels(variant=name).set(replicas.queued)
+                self._series.open_breakers.labels(variant=name).set(replicas.open_breakers)
             for upstream in [one for one in self._leaving if not one.in_flight]:
                 self._leaving.remove(upstream)
                 self._members = {k: one for k, one in self._members.items() if one is not upstream}
@@ -212,8 +228,21 @@ def shared_series(folder: Path) -> Series:
     share_metrics(folder)
     series = Series(CollectorRegistry())
     series.registry = CollectorRegistry()
-    MultiProcessCollector(series.registry, path=str(folder))  # type: ignore[no-untyped-call]
+    series.registry.register(_Sum(folder))
     return series
+
+
+class _Sum(Collector):
+    """All processes' series. Of checkpoints that do not answer any more, files say 0 for ever."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._files.collect():  # type: ignore[no-untyped-call]
+            if family.name == "hallmark_variant_info":
+                family.samples = [sample for sample in family.samples if sample.value]
+            yield family
 
 
 def first_line(channel: socket.socket) -> bytes:
@@ -266,7 +295,7 @@ async def _answer(
     from serve.app import create_app
     from serve.server import Server, server_config
 
-    engines = FollowedEngines(settings, index, channel, first)
+    engines = FollowedEngines(settings, index, channel, first, series)
     app = create_app(settings, engines, ledger, series)
     server = Server(server_config(settings, app))
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from pydantic import ValidationError
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from registry.api_keys import ApiKey
+from registry.conversation import Message
+from registry.ledger import Ledger
 from serve.headers import API_POLICY, PAGE_POLICY, dressed, guarded
 from serve.keys import BEGINNING, new_key
 from serve.run import ServeSettings
@@ -243,6 +247,36 @@ async def test_no_prompt_reaches_logs_or_metrics(caplog, said, stream):
             shown = await answer.text()
     assert CANARY not in shown
     assert CANARY not in caplog.text
+
+
+async def test_no_text_reaches_the_log_from_a_ledger_that_fails(caplog, tmp_path):
+    caplog.set_level(logging.DEBUG)
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as ledger:
+        async with (
+            bench(ledger=ledger, store_conversations=True) as gateway,
+            aiohttp.ClientSession() as session,
+        ):
+            gateway.engines["a"].words = (CANARY,)
+            with sqlite3.connect(tmp_path / "ledger.db") as other:
+                other.execute("DROP TABLE requests")
+                other.execute("DROP TABLE feedback")
+            assert (await ask(session, gateway, {}, chat(CANARY)))[0] == 200
+            comment = {"request_id": "req-1", "kind": "comment", "text": CANARY}
+            status, body = await ask(session, gateway, {}, comment, "/v1/feedback")
+    assert status == 500
+    error = json.loads(body)["error"]
+    assert error["code"] == "internal_error"
+    assert "req-" in error["message"]
+    assert "records were not written" in caplog.text
+    assert CANARY not in caplog.text
+    assert CANARY not in error["message"]
+
+
+def test_a_record_that_does_not_fit_does_not_say_what_it_held():
+    with pytest.raises(ValidationError) as caught:
+        Message(role="user", content={"text": CANARY})  # type: ignore[arg-type]  # no text
+    assert CANARY not in str(caught.value)
 
 
 async def test_a_failure_inside_the_gateway_names_an_id_and_nothing_else(
