@@ -290,6 +290,8 @@ class Proxy:
         self, exchange: Exchange, status: int, headers: list[tuple[bytes, bytes]], send: Send
     ) -> None:
         exchange.status = status
+        if status == 200 and exchange.lease is not None:
+            exchange.lease.heard()
         headers = headers + self._marks(exchange)
         await send({"type": "http.response.start", "status": status, "headers": headers})
 

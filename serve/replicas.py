@@ -6,6 +6,7 @@ The hot path knows only this much of engines:
     ...                                # ask lease.upstream, as lease.upstream.model
     if nothing_was_sent and lease.move_on(failure):
         ...                            # ask lease.upstream again: it is another replica
+    lease.heard()                      # its answer has begun
     lease.close("answered")            # exactly once counts; later calls do nothing
 
 ``lease`` takes a free slot before anything is awaited, so the number in flight is exact,
@@ -115,20 +116,18 @@ class Replicas:
         """A replica's state changed: those who wait get a slot, or hear that there is none."""
         while self._waiting:
             waiter = self._waiting[0]
+            if waiter.slot.done():  # its client left
+                self._waiting.popleft()
+                continue
             try:
                 chosen = self._choose(waiter.unit)
             except ApiError as error:
-                self._waiting.popleft()
-                if not waiter.slot.done():
-                    waiter.slot.set_exception(error)
-                continue
-            if chosen is None:
-                return
-            self._waiting.popleft()
-            if waiter.slot.done():
-                chosen.in_flight -= 1
+                waiter.slot.set_exception(error)
             else:
+                if chosen is None:
+                    return
                 waiter.slot.set_result(chosen)
+            self._waiting.popleft()
 
     async def take(self, unit: str | None) -> Upstream:
         """A replica with a slot taken. Raises ApiError 429 overloaded, 503 none is up."""
@@ -159,6 +158,13 @@ class Replicas:
             return self._choose(unit, tried)
         except ApiError:
             return None
+
+    def heard(self, member: Upstream) -> None:
+        """The engine has begun to answer: a trial need not last as long as its stream."""
+        breaker = self._breakers.get(member)
+        if breaker is not None and breaker.state != "closed":
+            breaker.succeeded()
+            self.changed()
 
     def give_back(self, member: Upstream, outcome: Outcome, *, gone: bool = False) -> None:
         """The slot is free again. ``gone``: the engine was not there at all."""
@@ -261,6 +267,10 @@ class Lease:
         self._tried.append(self.upstream)
         self.upstream = another
         return True
+
+    def heard(self) -> None:
+        """The engine's answer has begun, and it is none of its failures."""
+        self._replicas.heard(self.upstream)
 
     def close(self, outcome: Outcome, *, gone: bool = False) -> None:
         """Give the slot back, once. ``gone``: the engine was not there (reason "connect")."""

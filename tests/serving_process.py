@@ -48,10 +48,13 @@ class Process:
 
 
 @contextlib.contextmanager
-def server_process(home: Path, checkpoint: Path, port: int, **environ: str) -> Iterator[Process]:
-    command = [sys.executable, __file__, str(home), str(checkpoint), str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
-    log = home / "gateway.log"
+def server_process(
+    home: Path, checkpoint: Path, port: int, *, kind: str = "serve"
+) -> Iterator[Process]:
+    """``kind`` is serve, a gateway with its engine, or engine, one for gateways elsewhere."""
+    command = [sys.executable, __file__, kind, str(home), str(checkpoint), str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    log = home / f"{kind}.log"
     with log.open("wb") as output:
         gateway = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     made = Process(f"http://127.0.0.1:{port}", home, gateway)
@@ -69,9 +72,10 @@ def server_process(home: Path, checkpoint: Path, port: int, **environ: str) -> I
         gateway.wait()
 
 
-def main(home: str, checkpoint: str, port: str) -> None:
+def main(kind: str, home: str, checkpoint: str, port: str) -> None:
     from serve import keeper
     from serve.engine_process import Launch
+    from serve.engine_server import serve_engine
     from serve.run import serve
     from serve.settings import ServingPlan, VariantPlan, settings_from_environment
     from tests.serving_engine import ENGINE
@@ -83,7 +87,11 @@ def main(home: str, checkpoint: str, port: str) -> None:
     keeper.launch = scripted
     variant = VariantPlan(name="a", checkpoint=Path(checkpoint))
     plan = ServingPlan(model_name="support", experiment="spring", variants=(variant,))
-    serve(settings_from_environment(os.environ, plan=plan, home=Path(home), port=int(port)))
+    settings = settings_from_environment(os.environ, plan=plan, home=Path(home), port=int(port))
+    if kind == "serve":
+        serve(settings)
+    else:
+        serve_engine(settings, os.environ)
 
 
 if __name__ == "__main__":

@@ -171,6 +171,18 @@ async def test_with_every_breaker_open_503_says_when_to_come_again():
     assert await pool.take(None) is pool.members[0]
 
 
+async def test_a_trial_that_streams_lets_others_in_once_its_answer_has_begun():
+    clock = Clock()
+    pool = replicas(1, clock)
+    fail(pool, pool.members[0], gone=True)
+    clock.now += 1.0
+    lease = await Fleet({"a": pool}).lease("a", None, pinned=False)
+    with pytest.raises(ApiError):
+        await pool.take(None)
+    lease.heard()
+    assert await pool.take(None) is pool.members[0]
+
+
 async def test_a_restarted_engine_begins_with_a_closed_breaker():
     pool = replicas(1)
     fail(pool, pool.members[0], gone=True)

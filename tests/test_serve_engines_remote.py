@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +20,19 @@ from aiohttp import web
 
 from commands.serve import Options, VariantError, variant_plan
 from commands.session import Session
+from registry.checkpoint import read_manifest
 from registry.home import Home
-from registry.signing import SigningKey
-from registry.trust import trust_key
+from registry.signing import SigningKey, envelope_digest, open_envelope, read_hallmark
+from registry.trust import load_trust, trust_key
 from serve.admission import Admission, AdmissionError
 from serve.engine_server import EngineServer, EngineServerError, serve_engine
 from serve.keeper import EngineError, Seat, Tools
-from serve.remote import AddressError, RemoteKeeper, RemoteUpstream, host_and_port
+from serve.remote import AddressError, RemoteKeeper, RemoteUpstream, host_and_port, read_proof
 from serve.settings import EngineOptions, ServeSettings, ServingPlan, VariantPlan
 from serve.upstream import Upstream
+from tests.serving import ROOT, free_port
 from tests.serving_engine import ENGINE, gateway, rig
+from tests.serving_process import server_process
 
 DIGEST = "sha256:" + "a" * 64
 HALLMARK = "sha256:" + "e" * 64
@@ -232,6 +239,40 @@ async def test_an_engine_elsewhere_is_waited_for_and_left_once_it_is_revoked(mon
             await asyncio.sleep(0.05)
         assert "was revoked" in upstream.reason
         await keeper.stop()
+
+
+def test_hallmark_engine_admits_answers_proves_itself_and_finishes_before_it_ends(
+    hallmarked_checkpoint, home
+):
+    port = free_port()
+    with server_process(home.root, hallmarked_checkpoint, port, kind="engine") as there:
+        assert there.ask()["choices"]
+        with there.send(f"/hallmark?nonce={'5' * 32}") as answer:
+            payload, _ = open_envelope(json.load(answer), load_trust(home).keys)
+        digest = read_manifest(hallmarked_checkpoint).weights_digest
+        proof = read_proof(payload, nonce="5" * 32, weights_digest=digest, address="there")
+        assert proof.envelope_digest == envelope_digest(read_hallmark(hallmarked_checkpoint))
+        pid = there.engine_pid
+        with there.send("/v1/completions", {"model": "m", "prompt": "30", "stream": True}) as live:
+            there.gateway.send_signal(signal.SIGTERM)
+            text = live.read().decode()
+        assert text.count(" word") == 30
+        assert text.endswith("data: [DONE]\n\n")
+        assert there.gateway.wait(timeout=20) == 0
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_hallmark_engine_refuses_what_has_no_hallmark(tiny_checkpoint, home):
+    outcome = subprocess.run(
+        [
+            sys.executable, "-m", "hallmark", "--home", str(home.root), "engine",
+            str(tiny_checkpoint), "--port", str(free_port()),
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert outcome.returncode == 4
+    assert "variant 'engine' is refused" in outcome.stderr
+    assert "hallmark gate" in outcome.stderr
 
 
 @pytest.mark.parametrize(
