@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,14 +15,19 @@ Name = Annotated[str, typer.Argument(help="The experiment's name.")]
 
 
 @experiment_app.command("status")
-def status(context: typer.Context, name: Name = "default", json: Json = False) -> int:
+def status(
+    context: typer.Context,
+    name: Name = "default",
+    out: Annotated[Path | None, typer.Option(help="Write an HTML page there too.")] = None,
+    json: Json = False,
+) -> int:
     """Per arm and segment: always-valid intervals, sample ratio, shadows, and the decision.
 
     [dim]Example: hallmark experiment status default --json[/dim]
     """
     from commands import experiment
 
-    return experiment.status(session(context), name, json=json)
+    return experiment.status(session(context), name, out=out, json=json)
 
 
 @experiment_app.command("start")

@@ -14,6 +14,7 @@ from commands.state import ensure_trust
 from commands.switch import base_of
 from registry.checkpoint import read_manifest
 from registry.records import UserError
+from serve.experiment_desk import design_of
 from serve.experiment_files import ExperimentDesign, load_design
 from serve.settings import ServingPlan, VariantPlan, settings_from_environment
 
@@ -115,6 +116,9 @@ def serve(
         if variants != DEFAULT_VARIANTS:
             raise VariantError(f"{experiment} declares the variants; leave --variant out")
         variants, experiment = declared(design), design.name
+    elif variants == DEFAULT_VARIANTS and experiment in session.ledger.experiments():
+        design = design_of(session.ledger, experiment)
+        variants = variants if design is None else declared(design)
     plans = tuple(variant_plan(session, text, options) for text in variants)
     known = {one.name for one in plans}
     if stray := [text for text in options.engines if text.partition("=")[0] not in known]:

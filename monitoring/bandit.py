@@ -62,13 +62,19 @@ def shares(arms: Mapping[str, Outcomes], method: Method, *, floor: float) -> dic
         raise ValueError(f"a floor of {floor} does not fit {len(arms)} arms; the sum is over 1")
     best = chances_of_best(arms)
     if method == "top-two" and len(arms) > 1:
-        odds = {name: chance / max(1 - chance, 1e-12) for name, chance in best.items()}
-        sums = math.fsum(odds.values())
-        best = {name: chance * 0.5 * (1 + sums - odds[name]) for name, chance in best.items()}
-        whole = math.fsum(best.values())
-        best = {name: chance / whole for name, chance in best.items()}
+        best = _top_two(best)
     spare = 1 - floor * len(arms)
     return {name: floor + spare * chance for name, chance in best.items()}
+
+
+def _top_two(best: Mapping[str, float]) -> dict[str, float]:
+    found = {name: chance / 2 for name, chance in best.items()}
+    for first, chance in best.items():
+        others = {name: one for name, one in best.items() if name != first}
+        whole = math.fsum(others.values())  # not 1 - chance, which may be rounded to 0
+        for name, one in others.items():
+            found[name] += chance / 2 * (one / whole if whole else 1 / len(others))
+    return found
 
 
 def weighted_mean(outcomes: Iterable[tuple[float, float]]) -> float | None:

@@ -6,10 +6,11 @@ the request that it copies, so that no arm's metrics hold it and both answers ca
 compared on the same prompt (`hallmark experiment status`). Its engine must not share a
 machine with the variants whose latency is measured.
 
-The interface to the hot path, after an answer has been sent:
+The interface to the hot path, once an exchange with status 200 is over and recorded, unless
+another variant stood in:
 
     for name in assignment.shadows:
-        shadows.copy(name, Copy(request_id, path, body, experiment, unit_digest, ...))
+        shadows.copy(name, Copy(...))
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from monitoring.series import Series
 from registry.served import Purpose
 from serve import sse
 from serve.recorder import Served
+from serve.replicas import Fleet
+from serve.upstream import read_whole
 
 log = logging.getLogger("hallmark.shadow")
 
@@ -47,23 +50,8 @@ class Copy:
     user: str | None = None
     """The person it names: an erasure has to find the copy too."""
     purposes: tuple[Purpose, ...] | None = None
-
-
-class ShadowEngine(Protocol):
-    """The engine of a shadow variant, as far as it matters here."""
-
-    @property
-    def checkpoint(self) -> str: ...
-
-    @property
-    def model(self) -> str:
-        """The model name that the engine knows."""
-        ...
-
-    @property
-    def ask(self) -> Callable[[str, bytes], Awaitable[tuple[int, bytes]]]:
-        """Status and whole body of an answer, by path and body. May raise anything."""
-        ...
+    keep_texts: bool = False
+    """Whether the original's texts were kept."""
 
 
 class Shadows:
@@ -71,25 +59,26 @@ class Shadows:
 
     def __init__(
         self,
-        engines: Mapping[str, ShadowEngine],
+        fleet: Fleet,
         put: Callable[[Served], None],
         series: Series,
         *,
-        keep_texts: bool,
+        model_name: str,
         max_in_flight: int = MAX_IN_FLIGHT,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        self._engines = engines
+        """``model_name`` is what engines without a name of their own answer to."""
+        self._fleet = fleet
         self._put = put
         self._series = series
-        self._keep_texts = keep_texts
+        self._model_name = model_name
         self._max_in_flight = max_in_flight
         self._timeout = timeout_seconds
         self._running: set[asyncio.Task[None]] = set()
 
     def copy(self, name: str, copied: Copy) -> None:
         """Ask a shadow in the background. Never waits and never raises."""
-        if name not in self._engines or copied.path not in ROUTES:
+        if name not in self._fleet.replicas or copied.path not in ROUTES:
             return
         if len(self._running) >= self._max_in_flight:
             self._count(name, "dropped")
@@ -105,14 +94,14 @@ class Shadows:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _ask(self, name: str, copied: Copy) -> None:
-        engine = self._engines[name]
+        checkpoint = self._fleet.replicas[name].checkpoint
         began, started_at = time.perf_counter(), time.time()
         answer = b""
         try:
             async with asyncio.timeout(self._timeout):
-                status, answer = await engine.ask(copied.path, _body(copied.body, engine.model))
+                status, answer = await self._answer(name, copied)
         except Exception as error:  # edge of a supervised task: a shadow may fail as it likes
-            log.exception("shadow %s gave no answer", name)
+            log.exception("shadow %s gave no answer to %s", name, copied.request_id)
             status = 504 if isinstance(error, TimeoutError) else 502
         self._count(name, "answered" if status == 200 else "failed")
         tokens: tuple[int | None, int | None] = (None, None)
@@ -121,13 +110,13 @@ class Shadows:
             tokens = sse.usage_in(answer)
             found = sse.FINISH.search(answer)
             finish = found[1].decode() if found else None
-        keep = self._keep_texts and ROUTES[copied.path] == "chat"
+        keep = copied.keep_texts and status == 200
         self._put(
             Served(
                 request_id=f"{copied.request_id}-{name}",
                 experiment=copied.experiment,
                 variant=name,
-                checkpoint=engine.checkpoint,
+                checkpoint=checkpoint,
                 unit_digest=copied.unit_digest,
                 pinned=False,
                 route=ROUTES[copied.path],
@@ -140,7 +129,7 @@ class Shadows:
                 completion_tokens=tokens[1],
                 finish_reason=finish,
                 messages=copied.body.get("messages") if keep else None,
-                answer=answer if keep and status == 200 else None,
+                answer=answer if keep else None,
                 excluded="shadow",
                 segments=copied.segments,
                 shadow_of=copied.request_id,
@@ -149,11 +138,29 @@ class Shadows:
             )
         )
 
+    async def _answer(self, name: str, copied: Copy) -> tuple[int, bytes]:
+        """Status and whole body. A shadow's slot is taken like anyone's, of its own engines."""
+        lease = await self._fleet.lease(name, copied.unit_digest, pinned=True)
+        answered = False
+        try:
+            upstream = lease.upstream
+            headers = {
+                "Content-Type": "application/json",
+                "X-Request-Id": f"{copied.request_id}-{name}",
+            }
+            body = _whole(copied.body, upstream.model or self._model_name)
+            async with await upstream.post(copied.path, body, headers) as response:
+                data = await read_whole(response)
+                answered = response.status < 500
+                return response.status, data
+        finally:
+            lease.close("answered" if answered else "failed")
+
     def _count(self, name: str, outcome: str) -> None:
         self._series.shadow_requests.labels(variant=name, outcome=outcome).inc()
 
 
-def _body(body: Mapping[str, Any], model: str) -> bytes:
+def _whole(body: Mapping[str, Any], model: str) -> bytes:
     """The same question, asked for one whole answer."""
     left = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
     return json.dumps({**left, "model": model}).encode()

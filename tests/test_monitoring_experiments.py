@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitoring.experiments import ExperimentError, ReadOut, ReadOutOptions, read_out
+from monitoring.experiments import Estimate, ExperimentError, ReadOut, ReadOutOptions, read_out
 from registry.served import FeedbackRecord, RequestRecord
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -120,7 +120,7 @@ def test_the_interval_of_an_arm_is_the_exact_always_valid_one():
 def test_a_clearly_better_challenger_ships():
     found = experiment({"a": (200, 400), "b": (280, 400)})
     assert found.decision == "ship"
-    assert found.reason.startswith("b gets more thumbs up than a (+0.200, always-valid [+0.")
+    assert found.reason.startswith("b is better than a in thumbs_up (+0.200, always-valid [+0.")
 
 
 def test_a_clearly_worse_challenger_stops():
@@ -142,13 +142,13 @@ def test_equal_arms_with_enough_units_end_without_a_difference():
 def test_a_handful_of_thumbs_decides_nothing():
     found = experiment({"a": (0, 29), "b": (29, 29)})
     assert found.decision == "continue"
-    assert "29 units with a thumb" in found.reason
+    assert "29 units with thumbs_up" in found.reason
 
 
 def test_thumbs_that_are_all_alike_decide_nothing():
     found = experiment({"a": (50, 50), "b": (50, 50)})
     assert found.decision == "continue"
-    assert "no variance" in found.reason
+    assert "alike so far: no interval" in found.reason
 
 
 def test_a_broken_split_stops_before_any_difference_is_believed():
@@ -208,6 +208,171 @@ def test_a_checkpoint_that_changed_under_way_is_warned_of():
 def test_a_plan_without_weight_says_what_to_correct(weights):
     with pytest.raises(ExperimentError, match="correct the weights"):
         read_out(weights, [], [])
+
+
+def many(weights: dict[str, int], **changes: object) -> list[RequestRecord]:
+    """So many units of each variant, with one request each."""
+    number, made = 0, []
+    for variant, count in weights.items():
+        for _ in range(count):
+            number += 1
+            made.append(request(number, variant, f"u{number}", **changes))
+    return made
+
+
+def estimate(found: ReadOut, metric: str, variant: str, segment: str | None = None) -> Estimate:
+    [row] = [
+        one
+        for one in found.estimates
+        if (one.metric, one.variant, one.segment) == (metric, variant, segment)
+    ]
+    return row
+
+
+def test_excluded_requests_are_counted_by_reason_and_enter_no_arm():
+    requests = [
+        request(1, "a", "ann", excluded="holdout"),
+        request(2, "a", "bob", excluded="ramp"),
+        request(3, "a", "cid", excluded="stopped"),
+        request(4, "b", "dan", excluded="crossed"),
+        request(5, "c", "eve", excluded="shadow", shadow_of="r6"),
+        request(6, "a", "eve"),
+    ]
+    found = read_out(EVEN, requests, [])
+    assert found.excluded == {"crossed": 1, "holdout": 1, "ramp": 1, "stopped": 1}
+    assert [arm.requests for arm in found.arms] == [1, 0]
+
+
+def test_a_unit_that_was_held_back_by_the_ramp_is_no_crossover_later():
+    requests = [request(1, "a", "ann", excluded="ramp"), request(2, "b", "ann")]
+    found = read_out(EVEN, requests, [])
+    assert found.units_in_several_arms == 0
+    assert [arm.units for arm in found.arms] == [0, 1]
+
+
+def test_each_metric_is_shown_for_each_arm_in_all_units_and_in_each_segment():
+    requests = [
+        request(n, "ab"[n % 2], f"u{n}", segments={"plan": "paid" if n < 80 else "free"},
+                completion_tokens=10 + n % 2)
+        for n in range(200)
+    ]  # fmt: skip
+    found = read_out(EVEN, requests, [], ReadOutOptions(segments=("plan",)))
+    row = estimate(found, "completion_tokens", "b", "plan=free")
+    assert (row.units, row.mean, row.difference) == (60, 11.0, None)
+    assert {one.segment for one in found.estimates} == {None, "plan=free", "plan=paid"}
+    errors = estimate(found, "errors", "a")
+    assert (errors.units, errors.mean) == (100, 0.0)
+    assert errors.interval is not None
+    assert errors.interval[0] == 0.0
+
+
+def test_a_difference_beside_the_primary_one_has_its_always_valid_interval():
+    requests = [
+        request(n, "ab"[n % 2], f"u{n}", completion_tokens=10 * (1 + n % 2) + n % 3)
+        for n in range(600)
+    ]
+    row = estimate(read_out(EVEN, requests, []), "completion_tokens", "b")
+    assert row.difference == pytest.approx(10, abs=0.2)
+    assert row.difference_interval is not None
+    assert row.difference_interval[0] > 9
+    assert row.withheld is None
+
+
+def test_latency_is_not_compared_between_arms_under_unequal_load():
+    requests = many({"a": 120, "b": 60})
+    row = estimate(read_out({"a": 2, "b": 1}, requests, []), "ttft_ms", "b")
+    assert row.mean == 10.0
+    assert row.difference is None
+    assert row.withheld is not None
+    assert row.withheld.startswith(
+        "the arms were not under equal load (time spent answering: a 6 s, b 3 s)"
+    )
+
+
+def test_latency_is_compared_in_separate_pools_or_under_equal_load():
+    def noisy(weights: dict[str, int]) -> list[RequestRecord]:
+        return [
+            one.model_copy(update={"ttft_ms": 10.0 + n % 5}) for n, one in enumerate(many(weights))
+        ]
+
+    apart = ReadOutOptions(separate_pools=True)
+    row = estimate(
+        read_out({"a": 2, "b": 1}, noisy({"a": 120, "b": 60}), [], apart), "ttft_ms", "b"
+    )
+    assert row.difference == 0.0
+    even = estimate(read_out(EVEN, noisy({"a": 60, "b": 60}), []), "ttft_ms", "b")
+    assert (even.difference, even.withheld) == (0.0, None)
+
+
+def test_another_metric_decides_where_it_is_the_primary_one_and_less_may_be_better():
+    requests = [
+        request(n, "ab"[n % 2], f"u{n}", status=500 if n % 2 == 0 and n % 20 < 10 else 200)
+        for n in range(800)
+    ]
+    found = read_out(EVEN, requests, [], ReadOutOptions(primary="errors"))
+    assert found.decision == "ship"
+    assert found.reason.startswith("b is better than a in errors (-0.500")
+
+
+def test_a_scorer_of_answers_is_a_metric():
+    requests = many({"a": 100, "b": 100})
+    scores = {r.request_id: {"toxicity": 0.9 if r.variant == "b" else 0.1} for r in requests}
+    found = read_out(EVEN, requests, [], ReadOutOptions(metrics=("score:toxicity",)), scores=scores)
+    assert estimate(found, "score:toxicity", "b").mean == pytest.approx(0.9)
+
+
+def test_a_metric_that_there_is_not_lists_those_there_are():
+    with pytest.raises(ExperimentError, match="no metric named 'vibes'; have completion_tokens"):
+        read_out(EVEN, [], [], ReadOutOptions(primary="vibes"))
+
+
+def test_history_before_the_ramp_narrows_the_interval():
+    # Each unit is content or not, before and in the experiment alike.
+    before, during, thumbs, number = [], [], [], 0
+    for unit in range(400):
+        variant, content = "ab"[unit % 2], unit % 4 < 2
+        for records, excluded in ((before, "ramp"), (during, None)):
+            number += 1
+            shown = "a" if excluded else variant
+            records.append(request(number, shown, f"u{unit}", excluded=excluded))
+            change = unit % 8 < 4 or records is before
+            thumbs.append(thumb(number, 1 if content == change else -1))
+    plain = read_out(EVEN, during, thumbs).comparisons[0]
+    found = read_out(EVEN, before + during, thumbs).comparisons[0]
+    assert plain.variance_kept is None
+    assert found.variance_kept is not None
+    assert found.variance_kept <= 1
+
+
+def test_the_required_sample_is_that_for_the_smallest_effect_from_the_control():
+    # power.prop.test(p1 = .5, p2 = .55, power = .8): n = 1564.672.
+    found = experiment({"a": (200, 400), "b": (208, 400)})
+    assert found.required_units_per_arm == 1565
+    assert experiment({"a": (1, 2), "b": (1, 2)}).required_units_per_arm is None
+
+
+def test_a_shadow_is_compared_on_the_same_prompts_and_counts_in_no_arm():
+    live = many({"a": 50, "b": 50})
+    shadows = [
+        request(1000 + n, "c", one.unit_digest, excluded="shadow", shadow_of=one.request_id,
+                completion_tokens=8)
+        for n, one in enumerate(live)
+    ]  # fmt: skip
+    lost = request(5000, "c", "zoe", excluded="shadow", shadow_of="r4999")
+    found = read_out(EVEN, [*live, *shadows, lost], [])
+    assert [arm.units for arm in found.arms] == [50, 50]
+    [tokens] = [row for row in found.pairs if row.metric == "completion_tokens"]
+    assert (tokens.other, tokens.num_pairs, tokens.difference) == ("c", 100, 3.0)
+    assert tokens.higher_share == 1.0
+
+
+def test_shares_that_changed_under_way_leave_the_sample_ratio_untested():
+    requests = [
+        request(n, "ab"[n % 2], f"u{n}", propensity=0.5 if n < 50 else 0.2) for n in range(100)
+    ]
+    found = read_out(EVEN, requests, [])
+    assert found.srm_p is None
+    assert "weights changed under way" in found.warnings[0]
 
 
 def test_a_read_out_survives_its_own_json():

@@ -14,12 +14,16 @@ import pytest
 from monitoring.inference import (
     Moments,
     always_valid_difference,
+    always_valid_mean,
     always_valid_share,
     balance_pvalue,
-    bradley_terry,
     fixed_horizon_difference,
+    one_sided_half_width,
     required_sample,
+    required_sample_of_means,
     sequence_half_width,
+    share_high,
+    share_low,
     srm_pvalue,
     tuned_rho,
 )
@@ -162,13 +166,44 @@ def test_moments_of_values_are_the_textbook_ones():
         Moments.of_counts(4, 3)
 
 
-def test_bradley_terry_agrees_with_the_maximum_likelihood():
-    votes = {("a", "b"): 7, ("b", "a"): 3, ("a", "c"): 8, ("c", "a"): 2, ("b", "c"): 6}
-    strengths = bradley_terry({**votes, ("c", "b"): 4})
-    assert list(strengths.values()) == pytest.approx([0.740570, -0.149102, -0.591468], abs=5e-7)
-    assert sum(strengths.values()) == pytest.approx(0, abs=1e-12)
+def test_moments_of_sums_are_those_of_the_values():
+    values = [3.0, 1.0, 4.0, 1.0, 5.0]
+    sums = Moments.of_sums(5, sum(values), sum(value**2 for value in values))
+    assert sums.variance == pytest.approx(Moments.of_values(values).variance)
+    assert Moments.of_sums(1, 2.0, 4.0) == Moments(1, 2.0, 0.0)
+    with pytest.raises(ValueError, match="no values"):
+        Moments.of_sums(0, 0.0, 0.0)
 
 
-def test_bradley_terry_refuses_a_player_that_never_lost():
-    with pytest.raises(ValueError, match="do not connect"):
-        bradley_terry({("a", "b"): 3})
+def test_one_end_of_the_exact_sequence_is_that_of_both():
+    low, high = always_valid_share(12, 90, num_expected=200, alpha=0.01)
+    assert share_low(12, 90, num_expected=200, alpha=0.01) == low
+    assert share_high(12, 90, num_expected=200, alpha=0.01) == high
+
+
+def test_the_sequence_of_one_mean_is_that_of_a_difference_from_a_sure_zero():
+    moments = Moments(400, 0.3, 0.21)
+    half = sequence_half_width(400, math.sqrt(0.21), tuned_rho(500))
+    assert always_valid_mean(moments, num_expected=500) == pytest.approx((0.3 - half, 0.3 + half))
+    assert always_valid_mean(Moments(9, 1.0, 0.0), num_expected=500) is None
+
+
+def test_a_bound_on_one_side_is_narrower_than_one_of_two_and_holds_at_every_look():
+    rho = tuned_rho(500, alpha=0.1)
+    assert one_sided_half_width(500, 1.0, rho) < sequence_half_width(500, 1.0, tuned_rho(500))
+    # Normal data, looked at after each of 30 to 1,000: the mean 0 is below the lower bound
+    # in at most 5% of the series.
+    rng = np.random.default_rng(3)
+    n = np.arange(1, 1001)
+    means = rng.normal(size=(2000, 1000)).cumsum(axis=1) / n
+    half = np.array([one_sided_half_width(int(k), 1.0, rho) for k in n])
+    wrong = (means > half)[:, 29:].any(axis=1).mean()
+    assert 0.005 < wrong < 0.05
+
+
+def test_the_required_sample_of_means_is_that_of_r_without_student():
+    # help(power.t.test): power.t.test(power = .90, delta = 1) gives n = 22.02110 by Student's t;
+    # the normal approximation is 2 * (1.959964 + 1.281552)**2 = 21.015.
+    assert required_sample_of_means(1.0, 1.0, power=0.9) == 22
+    with pytest.raises(ValueError, match="difference of 0"):
+        required_sample_of_means(1.0, 0.0)

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from monitoring.experiments import srm_pvalue
-from serve.assignment import Assigner, position, unit_of
+from serve.assignment import Assigner, Assignment, position, unit_of
 from serve.errors import ApiError
+from serve.experiment_files import parse_design
+from serve.experiment_state import ExperimentState
 from serve.settings import ServingPlan, VariantPlan
 
 CHECKPOINTS = {"a": "sha256:" + "aa" * 32, "b": "sha256:" + "bb" * 32}
@@ -112,3 +114,159 @@ def test_a_request_without_a_model_is_400():
 
 def test_a_unit_that_no_utf8_can_hold_is_still_assigned():
     assert assigner(1, 1).assign("support", {"user": "\ud800"}, None).unit_digest
+
+
+def declared(state: ExperimentState | None = None, **changes: object) -> Assigner:
+    """Variants a (control), b, and c where ``changes`` declare it; running unless said."""
+    variants = [{"name": "a", "checkpoint": "a"}, {"name": "b", "checkpoint": "b"}]
+    design = parse_design({"name": "spring", "variants": variants, **changes}, where="test")
+    plan = ServingPlan(
+        model_name="support",
+        experiment="spring",
+        salt=design.salted,
+        variants=tuple(
+            VariantPlan(
+                name=one.name,
+                checkpoint=Path(one.name),
+                weight=0 if one.shadow is not None else one.weight,
+            )
+            for one in design.variants
+        ),
+        design=design,
+    )
+    made = Assigner(plan, CHECKPOINTS, random.Random(0))
+    made.apply(state or ExperimentState(run=1, running=True))
+    return made
+
+
+def all_of(split: Assigner, num_units: int = 600) -> list[Assignment]:
+    return [split.assign("support", {"user": f"u{n}"}, None) for n in range(num_units)]
+
+
+def test_a_declared_experiment_splits_as_an_undeclared_one_of_the_same_salt():
+    one = [each.variant for each in all_of(declared())]
+    assert one == [each.variant for each in all_of(assigner(1, 1))]
+
+
+def test_a_unit_in_the_experiment_has_the_propensity_of_its_variant():
+    variants = [{"name": "a", "checkpoint": "a", "weight": 3}, {"name": "b", "checkpoint": "b"}]
+    chances = {one.variant: one.propensity for one in all_of(declared(variants=variants))}
+    assert chances == {"a": 0.75, "b": 0.25}
+
+
+def test_before_its_first_start_the_control_answers_and_nobody_counts():
+    found = all_of(declared(ExperimentState()))
+    assert {(one.variant, one.excluded, one.propensity) for one in found} == {
+        ("a", "stopped", None)
+    }
+
+
+def test_a_rising_ramp_adds_units_and_moves_none():
+    small = all_of(declared(ExperimentState(running=True, share=0.2)))
+    large = all_of(declared(ExperimentState(running=True, share=0.6)))
+    inside = [n for n, one in enumerate(small) if one.excluded is None]
+    assert 80 < len(inside) < 160
+    assert all(large[n] == small[n] for n in inside)
+    assert {one.variant for one in small if one.excluded == "ramp"} == {"a"}
+    assert 290 < sum(one.excluded is None for one in large) < 430
+
+
+def test_the_ramp_is_independent_of_the_split():
+    inside = [
+        one.variant
+        for one in all_of(declared(ExperimentState(running=True, share=0.5)), 4000)
+        if one.excluded is None
+    ]
+    counts = {name: inside.count(name) for name in "ab"}
+    assert srm_pvalue(counts, {"a": 1, "b": 1}) > 0.001
+
+
+def test_held_out_units_meet_the_control_in_every_experiment():
+    spring = declared(holdout={"share": 0.2})
+    autumn = declared(holdout={"share": 0.2}, salt="autumn")
+    held = [one.excluded == "holdout" for one in all_of(spring)]
+    assert held == [one.excluded == "holdout" for one in all_of(autumn)]
+    assert 80 < sum(held) < 160
+    assert {one.variant for one in all_of(spring) if one.excluded == "holdout"} == {"a"}
+
+
+@pytest.mark.parametrize("why", ["breach", "pause", "stop"])
+def test_who_is_switched_off_leaves_its_units_to_the_control_and_nobody_else_moves(why):
+    whole = all_of(declared())
+    found = all_of(declared(ExperimentState(running=True, off={"b": why})))
+    for before, now in zip(whole, found, strict=True):
+        if before.variant == "b":
+            assert (now.variant, now.excluded) == ("a", "stopped")
+        else:
+            assert now == before
+
+
+def test_shares_say_what_each_variant_gets_now():
+    assert declared().shares == {"a": 0.5, "b": 0.5}
+    ramped = declared(ExperimentState(running=True, share=0.2), holdout={"share": 0.5})
+    assert ramped.shares == pytest.approx({"a": 0.95, "b": 0.05})
+    assert declared(ExperimentState(running=True, off={"b": "breach"})).shares == {"a": 1, "b": 0}
+    assert declared(ExperimentState()).shares == {"a": 1, "b": 0}
+
+
+def test_a_bandit_s_weights_replace_the_planned_ones():
+    split = declared(ExperimentState(running=True, weights={"a": 0.1, "b": 0.9}))
+    found = all_of(split)
+    assert {one.variant: one.propensity for one in found} == pytest.approx({"a": 0.1, "b": 0.9})
+    assert sum(one.variant == "b" for one in found) > 500
+
+
+def test_an_experiment_on_users_refuses_a_request_that_names_none():
+    split = declared(without_unit="reject")
+    with pytest.raises(ApiError) as caught:
+        split.assign("support", {"metadata": {"conversation_id": "c"}}, None)
+    assert (caught.value.status, caught.value.code) == (400, "missing_unit")
+    assert caught.value.message == (
+        "experiment spring assigns by user and the request names none; send the header "
+        "x-hallmark-unit or safety_identifier or user"
+    )
+    assert split.assign("support", {}, b"ann").unit_digest is not None
+    assert split.assign("support@b", {}, None).variant == "b"
+
+
+def test_an_experiment_on_conversations_takes_no_user_for_one():
+    split = declared(unit="conversation", without_unit="reject")
+    with pytest.raises(ApiError, match=r"metadata\.conversation_id"):
+        split.assign("support", {"user": "ann"}, None)
+    body = {"user": "ann", "metadata": {"conversation_id": "c1"}}
+    assert split.assign("support", body, None).unit_digest == (
+        "sha256:" + hashlib.sha256(b"spring:c1").hexdigest()
+    )
+
+
+def test_a_request_without_a_unit_is_drawn_and_excluded_where_that_is_the_policy():
+    found = [declared().assign("support", {}, None) for _ in range(3)]
+    assert {(one.unit_digest, one.excluded, one.propensity) for one in found} == {
+        (None, "no-unit", None)
+    }
+
+
+def test_segments_are_the_declared_ones_and_other():
+    split = declared(segments={"plan": ["free", "paid"], "language": ["en"]})
+    body = {"user": "ann", "metadata": {"plan": "paid", "language": "xx", "secret": "s"}}
+    assert split.assign("support", body, None).segments == {"plan": "paid", "language": "other"}
+    assert split.assign("support", {"user": "ann"}, None).segments == {
+        "plan": "other",
+        "language": "other",
+    }
+
+
+def test_a_shadow_answers_nobody_and_gets_a_sticky_sample():
+    variants = [
+        {"name": "a", "checkpoint": "a"},
+        {"name": "b", "checkpoint": "b"},
+        {"name": "c", "checkpoint": "c", "shadow": 0.3},
+    ]
+    split = declared(variants=variants)
+    found = all_of(split)
+    assert {one.variant for one in found} == {"a", "b"}
+    shadowed = [one.shadows == ("c",) for one in found]
+    assert shadowed == [one.shadows == ("c",) for one in all_of(declared(variants=variants))]
+    assert 130 < sum(shadowed) < 230
+    off = declared(ExperimentState(running=True, off={"c": "stop"}), variants=variants)
+    assert {one.shadows for one in all_of(off)} == {()}
