@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from commands.serve import variant_plan
 from commands.session import Session
@@ -16,13 +19,28 @@ from registry.trust import local_key, trust_policy
 from serve.admission import Admission, AdmissionError
 from tests.conftest import make_verdict
 
+CONFIG = {
+    "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "base",
+    "bias": "none",
+    "r": 8, "lora_alpha": 64, "target_modules": ["q_proj"], "inference_mode": True,
+}  # fmt: skip
 
-def make_adapter(folder: Path, base: Manifest, home: Home | None) -> Path:
-    """A published adapter upon ``base``; with a hallmark where a home is given."""
+
+def make_adapter(folder: Path, base: Manifest, home: Home | None, *, seed: int = 0) -> Path:
+    """A published adapter for the tiny model's queries, random and large; with a hallmark
+    where a home is given."""
+    rng = np.random.default_rng(seed)
     staging = folder.with_name(folder.name + "-staging")
     staging.mkdir(parents=True)
-    (staging / "adapter_config.json").write_text(json.dumps({"r": 8, "peft_type": "LORA"}))
-    (staging / "adapter_model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    (staging / "adapter_config.json").write_text(json.dumps(CONFIG))
+    weights = {
+        f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{part}.weight": rng.normal(
+            size=shape
+        ).astype(np.float32)
+        for layer in (0, 1)
+        for part, shape in (("A", (8, 64)), ("B", (64, 8)))
+    }
+    save_file(weights, staging / "adapter_model.safetensors")
     lineage = Lineage(name=folder.name, stage="sft", parent_digest=base.weights_digest)
     manifest = publish(staging, folder, lineage)
     if home is not None:
@@ -109,3 +127,34 @@ def test_the_server_finds_the_base_of_an_adapter_in_the_ledger(
         "champion", read_manifest(hallmarked_checkpoint).weights_digest, by="t", reason=""
     )
     assert variant_plan(session, "c=champion").follows == "champion"
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_two_adapters_and_their_base_answer_from_one_real_engine(
+    start_gateway, hallmarked_checkpoint, tmp_path, home
+):
+    base = read_manifest(hallmarked_checkpoint)
+    variants = {"base": hallmarked_checkpoint}
+    for seed, name in enumerate(("x", "y"), start=1):
+        variants[name] = make_adapter(tmp_path / name, base, home, seed=seed)
+    with start_gateway(home, variants) as server:
+        said, digests = {}, {}
+        for name in variants:
+            body = {
+                "model": f"support@{name}", "prompt": "Where is my order?", "max_tokens": 1,
+                "temperature": 0, "logprobs": 1,
+            }  # fmt: skip
+            request = urllib.request.Request(
+                server.base_url + "/completions",
+                data=json.dumps(body).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                digests[name] = answer.headers["x-hallmark-checkpoint"]
+                said[name] = json.load(answer)["choices"][0]["logprobs"]["token_logprobs"][0]
+        assert digests == dict(server.checkpoints)
+        assert len(set(said.values())) == 3
+        with urllib.request.urlopen(server.root + "/admin/variants") as answer:
+            rows = json.load(answer)["variants"]
+        assert len({row["pid"] for row in rows}) == 1
