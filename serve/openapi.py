@@ -79,6 +79,7 @@ OTHER_BODIES: dict[str, dict[str, Any]] = {
         "properties": {"messages": MESSAGES},
     },
 }
+PUBLIC = ("/healthz", "/readyz")
 UNIT = {
     "name": "x-hallmark-unit",
     "in": "header",
@@ -97,8 +98,10 @@ def document(app: FastAPI) -> dict[str, Any]:
     for path, operations in paths.items():
         for method, operation in operations.items():
             operation["responses"].setdefault("default", _response("A refusal.", ERROR))
-            operation["security"] = [{"key": []}]
-            operation.setdefault("description", f"Wants a key of scope {scope_of(path)}.")
+            if path not in PUBLIC:
+                said = operation.get("description", "")
+                operation["description"] = f"{said} Wants a key of scope {scope_of(path)}.".strip()
+                operation["security"] = [{"key": []}]
             if method == "post" and "requestBody" not in operation:
                 operation["requestBody"] = _body(OTHER_BODIES.get(path, {"type": "object"}))
     made.setdefault("components", {})["securitySchemes"] = {

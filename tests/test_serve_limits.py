@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -19,18 +20,27 @@ async def exchange(gateway: Bench, *pieces: bytes | float) -> bytes:
     """What comes back until the connection is closed; a number is a pause in seconds."""
     host, port = gateway.root.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    reading = asyncio.create_task(reader.read())
+    reading = asyncio.create_task(read_all(reader))
     try:
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                writer.write(piece)
-                await writer.drain()
-            else:
-                await asyncio.sleep(piece)
+        with contextlib.suppress(ConnectionError):  # closed while we were still writing
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    writer.write(piece)
+                    await writer.drain()
+                else:
+                    await asyncio.sleep(piece)
         return await asyncio.wait_for(reading, 8)
     finally:
         reading.cancel()
         writer.close()
+
+
+async def read_all(reader: asyncio.StreamReader) -> bytes:
+    data = b""
+    with contextlib.suppress(ConnectionError):
+        while block := await reader.read(65_536):
+            data += block
+    return data
 
 
 def status_of(answer: bytes) -> int:

@@ -19,12 +19,12 @@ from registry.conversation import Message
 from registry.ledger import Ledger
 from serve.headers import API_POLICY, PAGE_POLICY, dressed, guarded
 from serve.keys import BEGINNING, new_key
+from serve.openapi import PUBLIC
 from serve.run import ServeSettings
 from serve.settings import SettingsError, settings_from_environment
 from tests.serving_fake import Bench, bench
 from tests.test_serve_settings import PLAN
 
-PUBLIC = {"/healthz", "/readyz"}
 CANARY = "xylophone-7391"
 
 
