@@ -34,11 +34,12 @@ from starlette.exceptions import HTTPException
 from monitoring.series import Series
 from registry.api_keys import ApiKey
 from registry.served import RequestRecord
-from serve import arena, feedback, labelling, pages
+from serve import arena, experiment_desk, feedback, labelling, pages
 from serve.assignment import Assigner
 from serve.desk import Desk, DeskStore
 from serve.errors import ApiError
 from serve.exchange import CLIENT_GONE, ROUTES
+from serve.experiment_desk import ExperimentStore
 from serve.feedback_kinds import Metrics
 from serve.guardian import GuardianStore
 from serve.headers import guarded
@@ -57,7 +58,7 @@ from serve.upstream import UpstreamFailure
 log = logging.getLogger("hallmark.app")
 
 
-class Store(DeskStore, GuardianStore, Protocol):
+class Store(DeskStore, ExperimentStore, GuardianStore, Protocol):
     """What the gateway needs of a ledger."""
 
     def api_keys(self) -> Sequence[ApiKey]: ...
@@ -206,13 +207,18 @@ def create_app(settings: ServeSettings, engines: Engines, ledger: Store, series:
         max_body_bytes=settings.max_body_bytes,
     )
 
+    shadowing = plan.design.shadows if plan.design is not None else {}
+
     def can_answer() -> dict[str, str]:
-        return {one.name: one.checkpoint for one in engines.upstreams.values() if one.state == "up"}
+        """Variants that are up, without the shadows, which never answer users."""
+        up = (one for one in engines.upstreams.values() if one.state == "up")
+        return {one.name: one.checkpoint for one in up if one.name not in shadowing}
 
     app.include_router(feedback.routes(desk))
     app.include_router(labelling.routes(desk))
     app.include_router(arena.routes(desk, proxy, plan.model_name, can_answer, random.Random()))
     app.include_router(pages.routes())
+    app.include_router(experiment_desk.routes(ledger, desk))
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
