@@ -1,5 +1,5 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
-.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors bench-audit bench-audit-errors bench-experiments schemas setup lock clean
+.PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors bench-audit bench-audit-errors bench-experiments bench-gateway soak schemas setup lock clean
 BIN := .venv/bin
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
@@ -39,6 +39,13 @@ bench-experiments: setup  ## false stops of A/A experiments, and minutes to stop
 
 bench-audit: setup $(if $(wildcard .hallmark-demo/ledger.db),,demo)  ## times of the audit's suites on the demo's champion, and langfair's
 	@$(BIN)/python -m audit.bench --home .hallmark-demo --data $(DATA)
+
+bench-gateway: setup  ## the gateway beside a bare relay, FastAPI with httpx, and LiteLLM: ten minutes
+	@$(BIN)/python -m loadtests.bench_gateway --out build/bench-gateway.json \
+	  $(if $(VLLM),--vllm $(VLLM)) $(if $(KEY),--key $(KEY))
+
+soak: setup          ## the gateway under mixed load: make soak MINUTES=30
+	@$(BIN)/python -m loadtests.soak --minutes $(or $(MINUTES),30)
 
 setup:
 	@sh requirements/install.sh

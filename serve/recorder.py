@@ -8,6 +8,7 @@ ledger that will not take a batch, drops records and counts them.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -29,6 +30,7 @@ BATCH_ROWS = 512
 LINGER_SECONDS = 0.05
 WRITE_ATTEMPTS = 3
 RECENT_REQUESTS = 20_000
+REMEMBERED_SECONDS = 60.0  # that records were lost
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -82,8 +84,20 @@ class Recorder:
         self._ending = threading.Event()
         self._recent: OrderedDict[str, str] = OrderedDict()
         self._thread: threading.Thread | None = None
+        self._refused: str | None = None
+        self._lost_at = -math.inf
+
+    @property
+    def trouble(self) -> str | None:
+        """Why records are late or lost now; None while the ledger takes them."""
+        if self._refused is not None:
+            return f"the ledger takes no records ({self._refused}); {len(self._waiting)} wait"
+        if time.monotonic() - self._lost_at < REMEMBERED_SECONDS:
+            return f"records were lost in the last {REMEMBERED_SECONDS:g} s"
+        return None
 
     def start(self) -> None:
+        self._ending.clear()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -93,9 +107,13 @@ class Recorder:
         if len(self._recent) > RECENT_REQUESTS:
             self._recent.popitem(last=False)
         if len(self._waiting) >= self._size:
-            self._series.records_dropped.inc()
+            self._lose(1)
         else:
             self._waiting.append(served)
+
+    def _lose(self, number: int) -> None:
+        self._lost_at = time.monotonic()
+        self._series.records_dropped.inc(number)
 
     def variant_of(self, request_id: str) -> str | None:
         """The variant of a recent request, None where it is not remembered."""
@@ -110,7 +128,7 @@ class Recorder:
         self._thread = None
         if lost := len(self._waiting):
             log.error("the ledger takes no records; %d are lost", lost)
-            self._series.records_dropped.inc(lost)
+            self._lose(lost)
 
     def _run(self) -> None:
         # The thread looks now and then: to be woken for each record would make it and the
@@ -131,18 +149,20 @@ class Recorder:
             return build(served)
         except Exception:  # edge of a supervised thread: one bad row costs one row
             log.exception("request %s could not be recorded", served.request_id)
-            self._series.records_dropped.inc()
+            self._lose(1)
             return None
 
     def _write(self, records: Sequence[RequestRecord]) -> None:
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
                 self._store.record_requests(records)
+                self._refused = None
                 return
             except Exception as error:  # edge of a supervised thread: the ledger may recover
+                self._refused = type(error).__name__
                 if attempt == WRITE_ATTEMPTS or isinstance(error, UserError):
                     log.exception("%d records were not written to the ledger", len(records))
-                    self._series.records_dropped.inc(len(records))
+                    self._lose(len(records))
                     return
                 time.sleep(0.2 * attempt)
 

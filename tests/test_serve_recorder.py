@@ -139,3 +139,48 @@ def test_text_parts_are_joined_and_other_content_is_not_kept():
     assert masked_messages([{"role": "user", "content": image}]) is None
     assert masked_messages([{"role": "tool", "content": "42"}]) is None
     assert masked_messages("hello") is None
+
+
+def test_the_record_says_why_analysis_leaves_a_request_out_and_what_was_agreed():
+    record = build(
+        served(excluded="crossed", segments={"plan": "pro"}, purposes=("train",), user="jane")
+    )
+    assert (record.excluded, record.propensity) == ("crossed", None)
+    assert record.segments == {"plan": "pro"}
+    assert record.may("train")
+    assert not record.may("review")
+    assert record.user_digest is not None
+    assert "jane" not in record.user_digest
+
+
+def test_putting_into_a_full_queue_takes_no_time():
+    store = Store()
+    store.open.clear()
+    writer, series = recorder(store, size=10)
+    began = time.perf_counter()
+    for number in range(20_000):
+        writer.put(served(number))
+    assert time.perf_counter() - began < 2
+    assert dropped(series) >= 20_000 - 10 - 512  # those in the queue and in the batch under way
+    store.open.set()
+    writer.close()
+    assert dropped(series) + sum(map(len, store.batches)) == 20_000
+
+
+def test_trouble_is_told_while_the_ledger_fails_and_remembered_where_records_were_lost():
+    store = Store(failures=2)
+    writer, _ = recorder(store)
+    assert writer.trouble is None
+    writer.put(served(1))
+    deadline = time.monotonic() + 5
+    while writer.trouble is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert writer.trouble is not None
+    assert "OSError" in writer.trouble
+    writer.close()
+    assert writer.trouble is None  # the third attempt succeeded
+    store.failures = 3
+    writer.start()
+    writer.put(served(2))
+    writer.close()
+    assert writer.trouble is not None
