@@ -97,7 +97,7 @@ class Guardian:
         self._every = every_seconds
         self._blind = blind_seconds
         self._heard: dict[tuple[str, str], _Heard] = {}
-        self._were_off: frozenset[str] = frozenset()
+        self._times_off: dict[str, int] = {}
         self._state = ExperimentState()
         self._seen_at: float | None = None
         self._alpha = split_alpha(
@@ -148,8 +148,9 @@ class Guardian:
             reason = f"its {days:g} days are over; read it out with `hallmark experiment status`"
             return [self._event(state, "stop", "end", reason)]
         active = [name for name in self._design.challengers if name not in state.off]
-        back = self._were_off & set(active)  # resumed: what they missed is no silence
-        self._were_off = frozenset(state.off)
+        # Who was resumed: what they missed is no silence.
+        back = {n for n in active if state.times_off.get(n, 0) != self._times_off.get(n, 0)}
+        self._times_off = dict(state.times_off)
         if not active:
             return []
         units = self._moments(EXPOSURES, since)

@@ -320,9 +320,9 @@ async def test_traffic_goes_back_to_the_control_while_the_gateway_serves(store):
             assert time.monotonic() < deadline, "the experiment never began"
         store.record_requests(
             [
-                request(f"bad{n}", experiment="spring", variant="b", unit_digest=f"x{n}",
-                        status=502, started_at=datetime.now(UTC))
-                for n in range(80)
+                request(f"made{n}", experiment="spring", variant="ab"[n % 2], unit_digest=f"x{n}",
+                        status=(200, 502)[n % 2], started_at=datetime.now(UTC))
+                for n in range(160)
             ]
         )  # fmt: skip
         broken = time.monotonic()
