@@ -32,7 +32,7 @@ class Connection(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None  # runs while the client has 64 KiB to read
     _waiting_for: str | None = None  # "head" or "body" of a request that is not complete
     _counted = 0  # bytes of the fields that the parser gave
-    _received = 0  # bytes since the head began, its first piece not counted
+    _received = 0  # bytes of a head that is not complete
     _timer: asyncio.TimerHandle | None = None
     _refusal: ApiError | None = None
 
@@ -61,7 +61,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         before = self._waiting_for
-        self._received += len(data)
+        self._received = len(data) + (self._received if before == "head" else 0)
         super().data_received(data)
         now = self._waiting_for
         if now is None or self.transport.is_closing():
@@ -72,8 +72,7 @@ class Connection(HttpToolsProtocol):
             self._wait_for(now)
 
     def on_message_begin(self) -> None:
-        # What came in the same piece may have been another request's: it is not counted.
-        self._waiting_for, self._counted, self._received = "head", 0, 0
+        self._waiting_for, self._counted = "head", 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -89,7 +88,8 @@ class Connection(HttpToolsProtocol):
         self._waiting_for = "body"
 
     def on_message_complete(self) -> None:
-        self._waiting_for = None
+        # A head that begins in the same piece is not counted in it.
+        self._waiting_for, self._received = None, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
