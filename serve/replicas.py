@@ -73,6 +73,9 @@ class Replicas:
     _waiting: deque[_Waiter] = field(default_factory=deque)
     _turn: int = 0
 
+    def __post_init__(self) -> None:
+        self._breakers = {member: self.breaker(member) for member in self.members}
+
     @property
     def state(self) -> State:
         """That of the replica that is best off: one that is up is enough to answer."""
