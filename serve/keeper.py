@@ -122,7 +122,7 @@ class Keeper:
         return sum(seat.upstream.in_flight for seat in self.seats)
 
     def begin(self) -> None:
-        self._task = asyncio.create_task(self._keep(), name=f"engine {self.name}")
+        self._task = asyncio.create_task(self._supervise(), name=f"engine {self.name}")
 
     async def drain(self, grace_seconds: float) -> None:
         """Let running answers finish for so long, then stop. Nothing new may be asked of it."""
@@ -155,6 +155,17 @@ class Keeper:
             seat.upstream.state = state
             seat.upstream.reason = seat.upstream.reason if reason is None else reason
             self._tools.changed(seat.upstream, fresh)
+
+    async def _supervise(self) -> None:
+        try:
+            await self._keep()
+        except Exception as error:  # edge of a supervised task: nobody would hear of it
+            log.exception("engine %s is given up: its supervision failed", self.name)
+            self._mark("failed", f"its supervision failed ({type(error).__name__}); see the log")
+            if self._process is not None:
+                await self._process.stop(STOP_SECONDS)
+            if not self.first.done():
+                self.first.set_exception(EngineError(self.seats[0].upstream.reason))
 
     async def _keep(self) -> None:
         """Until cancelled, or until the engine is hopeless."""
