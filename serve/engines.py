@@ -279,6 +279,7 @@ class Supervisor:
         for sample in [sample for family in info.collect() for sample in family.samples]:
             labels = sample.labels
             if labels["variant"] == variant and labels["checkpoint"] != now:
+                info.labels(**labels).set(0)  # several workers' files keep what is removed
                 info.remove(variant, labels["checkpoint"], labels["experiment"])
         info.labels(variant=variant, checkpoint=now, experiment=experiment).set(1)
 
