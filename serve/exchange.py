@@ -59,7 +59,7 @@ class Exchange:
     parts: list[bytes] | None = None  # what the engine sent, where conversations are kept
     prelude: bytes = b""  # comments that came before the first event
     tail: bytes = b""  # the last events with a usage
-    cut: bool = False  # the stream ended within an event
+    cut: bool = False  # what was sent last is not a whole event
     ended: bool = False  # the stream said that it is complete
     complained: bool = False  # the stream carried the engine's own error
     failure: str | None = None  # how the engine failed, of series.FAILURE_REASONS

@@ -231,7 +231,6 @@ class Proxy:
                 if block := events.feed(chunk):
                     await self._relay_block(exchange, block, send)
             if rest := events.rest():
-                exchange.cut = True
                 await self._relay_block(exchange, rest, send)
             if exchange.status is None:
                 raise UpstreamFailure("stream", "the engine sent an empty stream")
@@ -275,6 +274,7 @@ class Proxy:
             exchange.ttft_ms = (clock() - exchange.began) * 1000
         if exchange.parts is not None:
             exchange.parts.append(block)
+        exchange.cut = not block.endswith(sse.ENDS)
         if b"[DONE]" in block[-16:]:
             exchange.ended = True
         if b'"usage"' in block:
