@@ -151,3 +151,11 @@ def test_simulate_prints_every_rule_and_exits_with_one_where_a_promise_is_broken
     rows = json.loads(capsys.readouterr().out)
     assert {row["rule"] for row in rows} == {"guardian", "read-out's sequence", "naive peeking"}
     assert {row["data"] for row in rows} >= {"A/A", "errors 1% -> 100%"}
+
+
+def test_a_declared_experiment_s_variants_are_served_with_their_weights_and_shadows_with_none():
+    from commands.serve import declared
+
+    shadow = {"name": "c", "checkpoint": "sha256:00ff00ff", "shadow": 0.1}
+    design = parse_design(DESIGN | {"variants": [*DESIGN["variants"], shadow]}, where="test")
+    assert declared(design) == ("a=one:1.0", "b=two:1.0", "c=sha256:00ff00ff:0.0")
