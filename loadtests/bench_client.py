@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import uvloop
 
@@ -64,8 +65,7 @@ class Connection(asyncio.Protocol):
         self._tally = tally
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's derives from nothing
         self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import re
+from typing import cast
 
 import uvloop
 
@@ -65,8 +66,7 @@ class Mock(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's derives from nothing
         self._loop = asyncio.get_running_loop()
         self._held = b""
         self._paused = False
