@@ -276,6 +276,9 @@ def loop(
     context: typer.Context,
     data: Annotated[Path, typer.Option(help="The folder of public data sets.")],
     port: Port = 8642,
+    recipes: Annotated[
+        Path | None, typer.Option(help="A folder of recipes in place of the shipped real-*.yaml.")
+    ] = None,
 ) -> int:
     """The whole loop on real conversations and benchmarks.
 
@@ -283,7 +286,7 @@ def loop(
     """
     from commands import loop as room
 
-    return room.loop(session(context), data=data, port=port)
+    return room.loop(session(context), data=data, port=port, recipes=recipes)
 
 
 def main(arguments: list[str] | None = None) -> int:

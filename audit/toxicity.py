@@ -231,20 +231,30 @@ class _Detoxify:
         self._lock = threading.Lock()
 
     def score(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Scores in [0, 1]. A long text has, for each class, the highest of its windows."""
-        pieces = [(i, piece) for i, text in enumerate(texts) for piece in self._windows(text)]
-        pieces.sort(key=lambda pair: len(pair[1]))
-        scores: list[dict[str, float]] = [{} for _ in texts]
+        """Scores in [0, 1]. A long text has, for each class, the highest of its windows.
+
+        Equal texts are scored once, and texts of as many tokens together: padding is computed too.
+        """
+        pieces = [(text, piece) for text in dict.fromkeys(texts) for piece in self._windows(text)]
+        scores: dict[str, dict[str, float]] = {text: {} for text in texts}
         with self._lock:
+            pieces = self._shortest_first(pieces)
             for start in range(0, len(pieces), BATCH):
                 batch = pieces[start : start + BATCH]
                 predicted = self._model.predict([piece for _, piece in batch])
                 for label, column in predicted.items():
                     # detoxify squeezes a list of one text to a float
                     values = column if isinstance(column, list) else [column]
-                    for (i, _), value in zip(batch, values, strict=True):
-                        scores[i][label] = max(float(value), scores[i].get(label, 0.0))
-        return scores
+                    for (text, _), value in zip(batch, values, strict=True):
+                        scores[text][label] = max(float(value), scores[text].get(label, 0.0))
+        return [dict(scores[text]) for text in texts]
+
+    def _shortest_first(self, pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        if not pieces:
+            return pieces
+        tokens = self._model.tokenizer([piece for _, piece in pieces], truncation=True)
+        lengths = [len(ids) for ids in tokens["input_ids"]]
+        return [pieces[i] for i in sorted(range(len(pieces)), key=lengths.__getitem__)]
 
     def _windows(self, text: str) -> list[str]:
         if self._window_words is None:

@@ -41,6 +41,7 @@ from train.clean import clean_rewards, masked
 MODEL = "dialogues"
 NEEDED = ("classic_books", "tinyshakespeare", "sgd", "taskmaster4", "taskmaster_rewards",
           "wikitext2_eval", "blimp", "hellaswag", "crows_pairs")  # fmt: skip
+RECIPES = ("real-base-cpu", "real-sft-cpu", "real-prefer-cpu")
 BLIMP_PER_PARADIGM = 20
 HELLASWAG_ITEMS = 1000
 REQUESTS = 120
@@ -148,9 +149,23 @@ def open_questions(rows: Iterable[Conversation]) -> list[Conversation]:
     return found
 
 
-def loop(session: Session, *, data: Path, port: int) -> int:
+def own_recipes(folder: Path | None) -> dict[str, str]:
+    """The recipe for each training of the loop: the shipped one, or of that name in the folder.
+
+    Raises UserError where the folder has none of them.
+    """
+    if folder is None:
+        return {name: name for name in RECIPES}
+    found = {name: folder / f"{name}.yaml" for name in RECIPES}
+    if not any(path.is_file() for path in found.values()):
+        raise UserError(f"{folder} has none of {', '.join(p.name for p in found.values())}")
+    return {name: str(path) if path.is_file() else name for name, path in found.items()}
+
+
+def loop(session: Session, *, data: Path, port: int, recipes: Path | None = None) -> int:
     if not data.is_dir():
         raise UserError(f"no folder {data}; give the public data sets with --data FOLDER")
+    recipe_of = own_recipes(recipes)
     stages = Stages(session, "the loop on real data", num_stages=9)
     made = make_datasets(stages, data)
     texts, talk, ratings = made["texts"], made["dialogues"], made["ratings"]
@@ -160,7 +175,7 @@ def loop(session: Session, *, data: Path, port: int) -> int:
         return train_stage(
             stages,
             title,
-            recipe,
+            recipe_of[recipe],
             data=[d.folder for d in sets],
             data_digests=[d.digest for d in sets],
             parent=parent,

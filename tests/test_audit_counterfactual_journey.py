@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.journeys import ROOT, Run, run
+from tests.journeys import ROOT, Run, run, shortened
 from train.synth_groups import INTRODUCTIONS
 
 pytestmark = pytest.mark.slow
@@ -21,16 +20,6 @@ pytestmark = pytest.mark.slow
 POLICY = ROOT / "docs" / "examples" / "counterfactual.yaml"
 STEPS = {"base-cpu": 110, "sft-cpu": 150}
 TURNED_AWAY = "religion: Muslim"
-
-
-def shortened(folder: Path, recipe: str) -> str:
-    """The shipped recipe with fewer steps, as a file."""
-    body = yaml.safe_load((ROOT / "train" / "recipes" / f"{recipe}.yaml").read_text())
-    body["steps"] = STEPS[recipe]
-    body["validation"] = {"every_steps": STEPS[recipe], "max_tokens": 4096}
-    path = folder / f"{recipe}.yaml"
-    path.write_text(yaml.safe_dump(body))
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gated(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """Both twins trained and gated, by name."""
     recipes = tmp_path_factory.mktemp("recipes")
-    base, tuned = (shortened(recipes, name) for name in STEPS)
+    base, tuned = (str(shortened(recipes, name, steps)) for name, steps in STEPS.items())
 
     def hallmark(*arguments: str) -> None:
         done = run(home, *arguments)

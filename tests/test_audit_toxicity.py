@@ -195,7 +195,12 @@ def test_the_packed_models_type_is_a_local_folder_so_that_nothing_is_looked_up(
 
     packed: list[dict[str, Any]] = []
     load = torch.load
-    monkeypatch.setattr(torch, "load", lambda *a, **k: packed.append(load(*a, **k)) or packed[-1])
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        packed.append(load(*args, **kwargs))
+        return packed[-1]
+
+    monkeypatch.setattr(torch, "load", watched)
     toxicity._open_bundled(BUNDLED)
     assert packed[0]["config"]["arch"]["args"]["model_type"] == str(BUNDLED)
     assert BUNDLED.is_dir()

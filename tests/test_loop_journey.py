@@ -1,4 +1,4 @@
-"""The real loop on public data, as `make loop-real` runs it."""
+"""The real loop on public data, as `make loop-real` runs it but for shorter trainings."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys import run
+from tests.journeys import run, shortened
 
 pytestmark = pytest.mark.slow
+
+STEPS = {"real-base-cpu": 160, "real-sft-cpu": 80, "real-prefer-cpu": 40}
 
 
 @pytest.mark.timeout(2400)
 def test_the_real_loop_ends_with_a_judged_champion(shared_data: Path, tmp_path: Path) -> None:
-    outcome = run(tmp_path / "real", "loop", "--data", str(shared_data))
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    for name, steps in STEPS.items():
+        shortened(recipes, name, steps)
+    outcome = run(tmp_path / "real", "loop", "--data", str(shared_data), "--recipes", str(recipes))
     assert outcome.code == 0, outcome.output[-3000:]
     assert outcome.seconds < 30 * 60
     stages = json.loads((tmp_path / "real" / "stages.json").read_bytes())

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from commands.loop import RECIPES, own_recipes
+from registry.records import UserError
+from tests.journeys import shortened
 from train.recipe import RecipeError, Schedule, load_recipe, recipe_names
 
 
@@ -71,3 +74,19 @@ def test_the_schedule_warms_up_stays_and_decays_to_its_final_share() -> None:
     schedule = Schedule(warmup=0.1, decay=0.5, final=0.2)
     shares = [schedule.scale(done) for done in (0.05, 0.1, 0.3, 0.5, 0.75, 1.0)]
     assert shares == pytest.approx([0.5, 1.0, 1.0, 1.0, 0.6, 0.2])
+
+
+def test_the_loop_takes_recipes_of_its_names_from_a_folder_and_the_others_as_shipped(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match=r"none of real-base-cpu\.yaml, real-sft-cpu\.yaml"):
+        own_recipes(tmp_path)
+    mine = shortened(tmp_path, "real-sft-cpu", 7)
+    found = own_recipes(tmp_path)
+    assert found == {
+        "real-base-cpu": "real-base-cpu",
+        "real-sft-cpu": str(mine),
+        "real-prefer-cpu": "real-prefer-cpu",
+    }
+    assert load_recipe(found["real-sft-cpu"]).steps == 7
+    assert own_recipes(None) == {name: name for name in RECIPES}
