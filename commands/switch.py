@@ -84,7 +84,7 @@ def switch(session: Session, alias: str, folder: Path, manifest: Manifest) -> in
         return 0
     ensure_golden(session, folder, manifest)
     base = base_of(session, manifest)
-    changed = []
+    changed: list[tuple[Running, str, str]] = []
     for server, variant in following:
         session.say(f"  starting {manifest.name} beside variant {variant} of {server.model_name}")
         try:

@@ -109,7 +109,7 @@ class Admission:
 
 def stamps(folder: Path) -> Stamps:
     """Inode, size and times of every file below ``folder``, by relative path."""
-    found = {}
+    found: Stamps = {}
     for path in folder.rglob("*"):
         is_at = path.stat()
         if not stat.S_ISDIR(is_at.st_mode):

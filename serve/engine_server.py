@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -203,7 +204,8 @@ async def _run(
             keeper.begin()
             print(f"starting {short(digest)}, log {keeper.log}", flush=True)
             ended = asyncio.ensure_future(ending.wait())
-            await asyncio.wait({keeper.first, ended}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {keeper.first, ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if keeper.first.done():
                 keeper.first.result()  # raises why it could not start
                 print(f"engine of {short(digest)} on http://{host}:{port}", flush=True)
