@@ -1,15 +1,16 @@
 """No checkpoint answers without its hallmark: the check before every engine start.
 
 Files are hashed afresh each time, so what was swapped after an earlier check is found. What
-is swapped between that and the end of the loading is found too: ``unswapped`` compares each
-file's inode, size and times with those from before it was hashed. The time of change (ctime)
-cannot be set back by who may write the file.
+is swapped between that and the end of the loading is found too: ``Verified.unswapped`` compares
+each file's inode, size and times with those from before it was hashed. The time of change
+(ctime) cannot be set back by who may write the file.
 """
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,46 +29,51 @@ Revoked = Callable[[], Container[str]]
 Stamps = dict[str, tuple[int, ...]]
 
 
+@dataclass(frozen=True)
+class Verified(Admitted):
+    """What was admitted, with the stamps of its folders' files from before they were hashed."""
+
+    stamps: Mapping[Path, Stamps]
+
+    def unswapped(self, variant: str) -> None:
+        """Raises AdmissionError where a file is another than the one that was hashed.
+
+        Call it once the engine has loaded: what it loaded is then what was verified.
+        """
+        for folder, before in self.stamps.items():
+            now = stamps(folder)
+            if before != now:
+                names = sorted(
+                    name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+                )
+                raise AdmissionError(
+                    f"variant {variant!r} is refused: {', '.join(names)} in {folder} changed "
+                    "between the verification and the end of the loading; find out who did that, "
+                    f"run `hallmark verify {folder}`, and start again"
+                )
+
+
 class Admission:
     """The door of one gateway: what ``home`` trusts now and what its ledger revoked by now."""
 
     def __init__(self, home: Home, revoked: Revoked) -> None:
         self._home = home
         self._revoked = revoked
-        self._stamps: dict[Path, Stamps] = {}
 
-    def admit(self, variant: str, folder: Path, base: Path | None = None) -> Admitted:
+    def admit(self, variant: str, folder: Path, base: Path | None = None) -> Verified:
         """What the checkpoint is and who vouches for it. Raises AdmissionError.
 
         ``base`` is where a LoRA adapter's base is, which needs a hallmark of its own and must
         be the one that the adapter's hallmark covers.
         """
         try:
-            for one in filter(None, (folder, base)):
-                self._stamps[one.resolve()] = stamps(one)
+            before = {one: stamps(one) for one in (folder, base) if one is not None}
             admitted = admit(folder, load_trust(self._home), self._revoked())
             if base is not None or admitted.manifest.is_adapter:
                 self._admit_base(admitted.manifest, base)
         except (HallmarkError, CheckpointError) as error:
             raise AdmissionError(f"variant {variant!r} is refused: {error}") from error
-        return admitted
-
-    def unswapped(self, variant: str, folder: Path, base: Path | None = None) -> None:
-        """Raises AdmissionError where a file is another than when ``admit`` hashed it.
-
-        Call it once the engine has loaded: what it loaded is then what was verified.
-        """
-        for one in filter(None, (folder, base)):
-            before, now = self._stamps[one.resolve()], stamps(one)
-            if before != now:
-                names = sorted(
-                    name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
-                )
-                raise AdmissionError(
-                    f"variant {variant!r} is refused: {', '.join(names)} in {one} changed between "
-                    "the verification and the end of the loading; find out who did that, run "
-                    f"`hallmark verify {one}`, and start again"
-                )
+        return Verified(**vars(admitted), stamps=before)
 
     def opened(self, envelope: Mapping[str, Any], address: str) -> bytes:
         """What an engine elsewhere signed with a key trusted here. Raises AdmissionError."""

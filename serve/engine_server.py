@@ -26,7 +26,7 @@ from registry.ledger import Ledger
 from registry.records import UserError, short
 from registry.signing import SigningKey
 from registry.trust import Admitted, local_key
-from serve.admission import Admission
+from serve.admission import Admission, Verified
 from serve.engine_process import on_cpu
 from serve.errors import error_body
 from serve.keeper import Keeper, Seat, Tools
@@ -161,7 +161,7 @@ async def _run(
     settings: ServeSettings,
     listener: socket.socket,
     admission: Admission,
-    admitted: Admitted,
+    admitted: Verified,
     environ: Mapping[str, str],
 ) -> None:
     [plan] = settings.plan.variants

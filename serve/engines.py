@@ -23,8 +23,7 @@ from typing import Any
 from monitoring.series import Series
 from registry.golden import Golden
 from registry.records import UserError, short
-from registry.trust import Admitted
-from serve.admission import Admission
+from serve.admission import Admission, Verified
 from serve.engine_process import on_cpu, split_cores
 from serve.golden import prove, served_dtype
 from serve.keeper import Keeper, Seat, Tools, stop_all, wait_all
@@ -36,7 +35,7 @@ from serve.upstream import Upstream, new_upstream
 log = logging.getLogger("hallmark.engines")
 
 Goldens = Callable[[str], Sequence[Golden]]
-Noted = Callable[[tuple[VariantPlan, ...], Mapping[str, Admitted]], None]
+Noted = Callable[[tuple[VariantPlan, ...], Mapping[str, Verified]], None]
 
 
 class PromotionError(UserError):
@@ -62,7 +61,7 @@ class Supervisor:
         self,
         settings: ServeSettings,
         admission: Admission,
-        admitted: Mapping[str, Admitted],
+        admitted: Mapping[str, Verified],
         series: Series,
         *,
         environ: Mapping[str, str],
@@ -193,7 +192,7 @@ class Supervisor:
         self,
         group: Group,
         plans: tuple[VariantPlan, ...],
-        admitted: Mapping[str, Admitted],
+        admitted: Mapping[str, Verified],
         promoted: str,
     ) -> None:
         keepers = self._keepers(group, plans, admitted)
@@ -235,7 +234,7 @@ class Supervisor:
         return tuple(now[plan.name] for plan in self._settings.plan.variants)
 
     def _keepers(
-        self, group: Group, plans: Sequence[VariantPlan], admitted: Mapping[str, Admitted]
+        self, group: Group, plans: Sequence[VariantPlan], admitted: Mapping[str, Verified]
     ) -> list[Keeper]:
         """One per engine, each with a seat for every variant of the group; not begun yet."""
         made: list[Keeper] = []
@@ -255,7 +254,7 @@ class Supervisor:
         return made
 
     def _upstream(
-        self, plan: VariantPlan, admitted: Admitted, socket: Path, address: str | None
+        self, plan: VariantPlan, admitted: Verified, socket: Path, address: str | None
     ) -> Upstream:
         digest = admitted.manifest.weights_digest
         if address is not None:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from registry.records import UserError
-from registry.trust import Admitted
-from serve.admission import Admission, AdmissionError
+from serve.admission import Admission, AdmissionError, Verified
 from serve.engine_process import EngineProcess, launch
 from serve.settings import ServeSettings, VariantPlan
 from serve.upstream import State, Upstream, UpstreamFailure
@@ -94,7 +93,7 @@ class Keeper:
         tools: Tools,
         *,
         cores: Sequence[int],
-        admitted: Mapping[str, Admitted],
+        admitted: Mapping[str, Verified],
     ) -> None:
         """``name`` names its log; ``admitted`` is by variant, from just now: good for one start."""
         self.name = name
@@ -105,6 +104,7 @@ class Keeper:
         self._tools = tools
         self._cores = tuple(cores)
         self._admitted = dict(admitted)
+        self._verified: dict[str, Verified] = {}
         self._ending = False
         self._process: Engine | None = None
         self._task: asyncio.Task[None] | None = None
@@ -193,7 +193,8 @@ class Keeper:
                     self._mark("failed", why)
                     log.error("engine %s is given up: %s", self.name, error)
                     if not self.first.done():
-                        self.first.set_exception(error)
+                        told = error if isinstance(error, UserError) else EngineError(why)
+                        self.first.set_exception(told)
                     return
                 self._mark("down", why)
             pause = backoff_seconds(failures + crashes)
@@ -236,7 +237,7 @@ class Keeper:
 
     def _check_loaded(self, plan: VariantPlan) -> None:
         """Raises AdmissionError where what was loaded may not be what was verified."""
-        self._tools.admission.unswapped(plan.name, plan.checkpoint, plan.base)
+        self._verified[plan.name].unswapped(plan.name)
 
     def _listens(self, upstream: Upstream) -> bool:
         return upstream.socket.exists()
@@ -263,6 +264,7 @@ class Keeper:
             admitted = await asyncio.to_thread(
                 self._tools.admission.admit, plan.name, plan.checkpoint, plan.base
             )
+        self._verified[plan.name] = admitted
         digest = admitted.manifest.weights_digest
         if digest != upstream.checkpoint:
             raise AdmissionError(

@@ -27,7 +27,7 @@ from monitoring.series import Series
 from registry.ledger import Ledger
 from registry.records import short
 from registry.trust import Admitted
-from serve.admission import Admission
+from serve.admission import Admission, Verified
 from serve.app import create_app
 from serve.control import controlled
 from serve.crew import Crew, metrics_folder
@@ -102,7 +102,7 @@ async def _run(
     listener: socket.socket,
     ledger: Ledger,
     admission: Admission,
-    admitted: Mapping[str, Admitted],
+    admitted: Mapping[str, Verified],
     metrics: Path | None,
 ) -> None:
     """``metrics`` is the folder of several workers' series, None for one process."""

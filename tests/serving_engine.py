@@ -2,7 +2,8 @@
 
 ``ENGINE`` does what vLLM's server does as far as a supervisor and a gateway can see: the same
 routes, a stream word by word, log-probabilities of an echoed prompt (its third argument
-stands for the weights), and after SIGTERM a second of 200s with no text and "abort".
+stands for the weights), and after SIGTERM some 200s with no text and "abort", for
+DRAIN_SECONDS. Asked "hold PATH" it answers, or goes on with its stream, once PATH exists.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import contextlib
 import os
 import socket
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +40,16 @@ from tests.serving_fake import FakeLedger
 ENGINE = r"""
 import http.server, json, os, re, signal, socketserver, sys, threading, time
 weights = float(sys.argv[2])
+drain_seconds = float(os.environ.get("DRAIN_SECONDS", "0.05"))
 draining = threading.Event()
 
 def end(*_):
     draining.set()
-    threading.Timer(1.0, os._exit, (0,)).start()
+    threading.Timer(drain_seconds, os._exit, (0,)).start()
+
+def wait_for(said):
+    while said.startswith("hold ") and not os.path.exists(said[5:]):
+        time.sleep(0.01)
 
 signal.signal(signal.SIGTERM, end)
 
@@ -60,14 +68,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         said = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
-        if said == "slow":
-            time.sleep(0.5)
         if body.get("echo"):
             return self.whole({"choices": [{"logprobs": echoed(said), "finish_reason": "length"}]})
         if draining.is_set():
             return self.whole({"choices": [{"text": "", "finish_reason": "abort"}]})
         if body.get("stream"):
-            return self.stream(int(said) if said.isdigit() else 5)
+            return self.stream(said)
+        wait_for(said)
         choice = {"index": 0, "finish_reason": "stop", "text": str(os.getpid()),
                   "message": {"role": "assistant", "content": str(os.getpid())}}
         self.whole({"choices": [choice], "model": body["model"], "object": "chat.completion"})
@@ -80,13 +87,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def stream(self, words):
+    def stream(self, said):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for number in range(words):
+        for number in range(int(said) if said.isdigit() else 5):
             self.event({"delta": {"content": " word"}, "finish_reason": None})
+            wait_for(said)
             time.sleep(0.05)
         self.event({"delta": {"content": ""}, "finish_reason": "stop"})
         self.chunk(b"data: [DONE]\n\n")
@@ -112,6 +120,7 @@ def echoed(text):  # a token is a word with the space before it, and one is gene
 print("started", os.getpid(), flush=True)
 Server(sys.argv[1], Handler).serve_forever()
 """
+PATIENCE_SECONDS = 120.0  # a busy machine is no failure
 BROKEN = "import sys; print('Cannot load this model'); sys.exit(1)"
 TEXTS = (("Hello, where is", " my order?"), ("one two", " three four"))
 
@@ -132,24 +141,26 @@ def digest_in(folder: Path) -> str:
 
 @dataclass
 class Door:
-    """Admission as the test wants it: notes each check, refuses when told to."""
+    """Admission as the test wants it: notes each check, refuses when told to, and takes its
+    time while ``open`` is not set."""
 
     checks: list[str] = field(default_factory=list)
     refusal: str | None = None
     digest: str | None = None
-
-    def unswapped(self, variant: str, folder: Path, base: Path | None = None) -> None:
-        pass
+    open: threading.Event = field(default_factory=threading.Event)
 
     def admit(self, variant: str, folder: Path, base: Path | None = None) -> Any:
         self.checks.append(variant)
+        self.open.wait()
         if self.refusal:
             raise AdmissionError(self.refusal)
         return admitted(self.digest or digest_in(folder))
 
 
 def admitted(digest: str) -> Any:
-    return SimpleNamespace(manifest=SimpleNamespace(weights_digest=digest))
+    return SimpleNamespace(
+        manifest=SimpleNamespace(weights_digest=digest), unswapped=lambda variant: None
+    )
 
 
 @dataclass
@@ -175,10 +186,11 @@ class Rig:
         return self.supervisor.upstreams["a"]
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        for _ in range(400):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
             if holds():
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
         raise AssertionError(f"it did not come about; {self.supervisor.describe()}")
 
     async def up(self) -> None:
@@ -231,10 +243,11 @@ async def rig(
     values = {
         "plan": ServingPlan.model_validate(plan | changes.pop("plan", {})),
         "home": home,
-        "engine": EngineOptions(max_start_attempts=2, start_timeout_seconds=20, dtype="float32"),
+        "engine": EngineOptions(max_start_attempts=2, start_timeout_seconds=120, dtype="float32"),
     }
     settings = ServeSettings.model_validate(values | changes)
     series, door = Series(CollectorRegistry()), Door()
+    door.open.set()
     goldens: dict[str, list[Golden]] = {}
     noted: list[tuple[VariantPlan, ...]] = []
     first: Mapping[str, Any] = {one.name: admitted(digest_in(one.checkpoint)) for one in plans}
@@ -248,6 +261,7 @@ async def rig(
     try:
         yield Rig(supervisor, door, series, settings, left, goldens, weights, noted, starts)
     finally:
+        door.open.set()
         await supervisor.stop()
 
 

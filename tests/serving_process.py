@@ -34,7 +34,7 @@ class Process:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         return urllib.request.urlopen(
-            urllib.request.Request(self.root + path, data=data, headers=headers), timeout=30
+            urllib.request.Request(self.root + path, data=data, headers=headers), timeout=60
         )
 
     def ask(self, text: str = "hi") -> dict[str, Any]:
@@ -59,7 +59,7 @@ def server_process(
         gateway = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     made = Process(f"http://127.0.0.1:{port}", home, gateway)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             with contextlib.suppress(OSError), made.send("/readyz"):
                 break

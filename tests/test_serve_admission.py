@@ -70,9 +70,8 @@ def test_a_file_swapped_after_one_start_is_found_at_the_next(home, stamped):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_file_swapped_between_the_verification_and_the_loading_is_refused(home, stamped, name):
-    door = admission(home)
-    door.admit("a", stamped)
-    door.unswapped("a", stamped)
+    admitted = admission(home).admit("a", stamped)
+    admitted.unswapped("a")
     genuine, other = stamped / name, stamped.parent / "other"
     was = genuine.stat()
     shutil.copy2(genuine, other)
@@ -82,21 +81,23 @@ def test_a_file_swapped_between_the_verification_and_the_loading_is_refused(home
     os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
     other.replace(genuine)
     with pytest.raises(AdmissionError, match=f"{name} in .* changed between the verification"):
-        door.unswapped("a", stamped)
+        admitted.unswapped("a")
 
 
 def test_a_file_swapped_and_swapped_back_while_it_was_loaded_is_refused(home, stamped):
     door = admission(home)
-    door.admit("a", stamped)
+    admitted = door.admit("a", stamped)
     weights = stamped / "model.safetensors"
     genuine, was = weights.read_bytes(), weights.stat()
     weights.write_bytes(bytes(len(genuine)))
     weights.write_bytes(genuine)
     os.utime(weights, ns=(was.st_atime_ns, was.st_mtime_ns))
     with pytest.raises(AdmissionError, match=r"model\.safetensors in .* changed between"):
-        door.unswapped("a", stamped)
-    door.admit("a", stamped)
-    door.unswapped("a", stamped)
+        admitted.unswapped("a")
+    again = door.admit("a", stamped)  # a second engine of the same checkpoint
+    again.unswapped("a")
+    with pytest.raises(AdmissionError, match=r"model\.safetensors in .* changed between"):
+        admitted.unswapped("a")  # and the first one loaded what it loaded all the same
 
 
 def test_a_hallmark_under_a_policy_that_decides_nothing_cannot_be_made(

@@ -13,7 +13,7 @@ from serve import engine_process, keeper
 from serve.engines import group_plans
 from serve.keeper import backoff_seconds
 from serve.settings import VariantPlan
-from tests.serving_engine import BROKEN, ENGINE, rig
+from tests.serving_engine import BROKEN, ENGINE, PATIENCE_SECONDS, rig
 
 
 async def test_an_engine_is_up_once_it_has_given_a_token(monkeypatch, tmp_path):
@@ -28,9 +28,11 @@ async def test_an_engine_is_up_once_it_has_given_a_token(monkeypatch, tmp_path):
 async def test_a_killed_engine_is_admitted_afresh_and_started_again(monkeypatch, tmp_path):
     async with rig(monkeypatch, tmp_path) as made:
         await made.up()
+        made.door.open.clear()
         os.kill(made.pids()[-1], signal.SIGKILL)
         await made.until(lambda: made.a.state != "up")
         assert made.value("hallmark_engine_up") == 0
+        made.door.open.set()
         await made.up()
         assert made.door.checks == ["a"]
         assert made.value("hallmark_engine_restarts_total") == 1
@@ -58,7 +60,7 @@ async def test_an_engine_that_never_starts_fails_the_server_with_its_last_words(
     monkeypatch, tmp_path
 ):
     async with rig(monkeypatch, tmp_path, [BROKEN]) as made:
-        error = await asyncio.wait_for(asyncio.shield(made.supervisor.failure), 20)
+        error = await asyncio.wait_for(asyncio.shield(made.supervisor.failure), PATIENCE_SECONDS)
         assert "ended with code 1 before it answered" in str(error)
         assert str(error).endswith("Cannot load this model")
 
@@ -97,13 +99,16 @@ async def test_stopping_leaves_no_process_and_no_socket(monkeypatch, tmp_path):
 
 
 async def test_an_engine_that_hangs_is_ended_and_started_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(keeper, "PROBE_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(keeper, "STOP_SECONDS", 0.5)
     async with rig(monkeypatch, tmp_path) as made:
         await made.up()
+        made.door.open.clear()  # no restart before we have looked
+        monkeypatch.setattr(keeper, "PROBE_TIMEOUT_SECONDS", 0.3)
         os.kill(made.pids()[-1], signal.SIGSTOP)  # /health of a real one might still say yes
         await made.until(lambda: made.a.state != "up")
         assert "gave no token 2 times" in made.a.reason
+        monkeypatch.setattr(keeper, "PROBE_TIMEOUT_SECONDS", 60.0)
+        made.door.open.set()
         await made.up()
         assert len(made.pids()) == 2
 
@@ -113,11 +118,13 @@ async def test_a_variant_with_two_engines_survives_the_loss_of_one(monkeypatch, 
     async with rig(monkeypatch, tmp_path, variants=plans) as made:
         await made.up()
         assert made.value("hallmark_replicas_up") == 2
+        made.door.open.clear()
         os.kill(made.pids("a-2")[-1], signal.SIGKILL)
         await made.until(lambda: made.value("hallmark_replicas_up") == 1)
         assert made.supervisor.replicas["a"].state == "up"
         [row] = made.supervisor.describe()
         assert {one["engine"]: one["state"] for one in row["replicas"]}["a"] == "up"
+        made.door.open.set()
         await made.up()
 
 

@@ -47,14 +47,12 @@ async def test_promotion_under_load_loses_no_request_and_ends_the_old_engine(mon
         statuses: list[int] = []
         done = asyncio.Event()
 
-        async def client(http: aiohttp.ClientSession) -> list[str]:
-            seen = []
+        async def client(http: aiohttp.ClientSession, seen: list[str]) -> None:
             while not done.is_set():
                 async with http.post(root + "/v1/chat/completions", json=CHAT) as answer:
                     statuses.append(answer.status)
                     seen.append(answer.headers["x-hallmark-checkpoint"])
                     await answer.read()
-            return seen
 
         async def stream(http: aiohttp.ClientSession) -> str:
             """Begins before the flip and ends after it."""
@@ -63,16 +61,16 @@ async def test_promotion_under_load_loses_no_request_and_ends_the_old_engine(mon
                 return (await answer.read()).decode()
 
         async with aiohttp.ClientSession() as http:
-            clients = [asyncio.create_task(client(http)) for _ in range(4)]
+            orders: list[list[str]] = [[] for _ in range(4)]
+            clients = [asyncio.create_task(client(http, seen)) for seen in orders]
             streaming = asyncio.create_task(stream(http))
-            await asyncio.sleep(0.2)
+            await made.until(lambda: made.a.in_flight > 0 and all(orders))
             assert await made.supervisor.promote("a", folder) == ("sha256:one-a", "sha256:two")
-            await asyncio.sleep(0.3)
+            await made.until(lambda: all(seen.count("sha256:two") >= 5 for seen in orders))
             done.set()
-            orders = await asyncio.gather(*clients)
+            await asyncio.gather(*clients)
             text = await streaming
         assert set(statuses) == {200}
-        assert len(statuses) > 20
         for seen in orders:  # each client: first one-a, then two, and never back
             assert seen == sorted(seen)
             assert {seen[0], seen[-1]} == {"sha256:one-a", "sha256:two"}
