@@ -90,12 +90,15 @@ class Crew:
         if self.failure is not None:
             raise self.failure
 
+    def _ending(self) -> bool:
+        return self.should_exit  # which another task sets while this one waits
+
     async def _keep(self, index: int, listener: socket.socket) -> None:
         quick = 0
-        while not self.should_exit:
+        while not self._ending():
             began = time.monotonic()
             await self._run(index, listener)
-            if self.should_exit:
+            if self._ending():
                 return
             lasted = time.monotonic() - began
             quick = quick + 1 if lasted < QUICK_SECONDS else 0

@@ -34,6 +34,7 @@ LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
 CONNECT_SECONDS = 0.5
 REPLY_SECONDS = 1.0
+MAX_CONNECTIONS = 32  # a burst of requests waits for one of these instead of opening its own
 SETTLE_ATTEMPTS = 3
 SETTLE_PAUSE_SECONDS = 0.5
 CLOSE_SECONDS = 3.0
@@ -72,7 +73,7 @@ RESERVE = (
     + """
 local most, wanted, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 redis.call('ZREMRANGEBYSCORE', running, '-inf', string.format('%.0f', now))
-if redis.call('DEL', given_up) == 1 then return {'', 0} end
+if redis.call('EXISTS', given_up) == 1 then return {'', 0} end
 if redis.call('ZSCORE', running, id) then return {'', 0} end
 if most > 0 and redis.call('ZCARD', running) >= most then return {'concurrent', 0} end
 if rpm > 0 and requests < 1 then
@@ -123,7 +124,7 @@ class RedisQuotas:
 
     def __init__(self, url: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
         try:
-            from redis.asyncio import Redis
+            from redis.asyncio import BlockingConnectionPool, Redis
             from redis.asyncio.retry import Retry
             from redis.backoff import NoBackoff
             from redis.exceptions import RedisError
@@ -131,8 +132,10 @@ class RedisQuotas:
             raise QuotaError("limits in Redis need a client; run `pip install redis`") from error
         try:
             # One retry: a connection of the pool may have been closed by a restart of Redis.
-            self._client: Any = Redis.from_url(
+            pool: Any = BlockingConnectionPool.from_url(
                 url,
+                max_connections=MAX_CONNECTIONS,
+                timeout=REPLY_SECONDS,
                 socket_connect_timeout=CONNECT_SECONDS,
                 socket_timeout=REPLY_SECONDS,
                 retry=Retry(NoBackoff(), 1),
@@ -144,6 +147,7 @@ class RedisQuotas:
                 "HALLMARK_REDIS_URL is no address of a Redis; write redis://HOST:6379/0, "
                 "rediss://USER:PASSWORD@HOST:6379/0 or unix:///PATH"
             ) from error
+        self._client: Any = Redis.from_pool(pool)
         self._outages = (RedisError, OSError, TimeoutError)
         self._lease_ms = round(lease_seconds * 1000)
         self._renew_seconds = min(RENEW_SECONDS, lease_seconds / 3)
@@ -161,6 +165,7 @@ class RedisQuotas:
         reservation = Reservation(key, tokens_to_reserve(key, tokens))
         try:
             what, wait_ms = await self._take(reservation)
+            _end_if_cancelled()
         except self._outages as error:
             self._note(error)
             self.settle(reservation, 0)  # it may have been taken before the reply was lost
@@ -192,7 +197,9 @@ class RedisQuotas:
     async def _take(self, reservation: Reservation) -> tuple[str, int]:
         """What is short, "" for nothing, and the milliseconds until it is not."""
         limits = _limits(reservation.key)
-        arguments = [reservation.id, *limits, reservation.tokens, self._lease_ms]
+        arguments: list[str | int] = [
+            reservation.id, *limits, reservation.tokens, self._lease_ms,
+        ]  # fmt: skip
         what, wait_ms = await self._ask(self._reserve(keys=_names(reservation), args=arguments))
         return what, int(wait_ms)
 
@@ -212,7 +219,7 @@ class RedisQuotas:
         """A slot that cannot be given back ends with its lease; its tokens stay charged."""
         key = reservation.key
         back = 0 if used_tokens is None else reservation.tokens - used_tokens
-        arguments = [reservation.id, *_limits(key)[:2], back]
+        arguments: list[str | int] = [reservation.id, *_limits(key)[:2], back]
         for attempt in range(SETTLE_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(SETTLE_PAUSE_SECONDS)
@@ -229,10 +236,18 @@ class RedisQuotas:
             for reservation in self._running.values():
                 by_key.setdefault(reservation.key.key_id, []).append(reservation)
             for reservations in by_key.values():
-                arguments = [self._lease_ms, *(one.id for one in reservations)]
+                arguments: list[str | int] = [self._lease_ms, *(one.id for one in reservations)]
                 name = _names(reservations[0])[1]
                 with contextlib.suppress(*self._outages):
                     await self._renew(keys=[name], args=arguments)
+
+
+def _end_if_cancelled() -> None:
+    """Python 3.11's ``wait_for``, which the client writes with, loses a cancellation that comes
+    in the moment it ends: https://github.com/python/cpython/issues/86296."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _names(reservation: Reservation) -> Sequence[str]:

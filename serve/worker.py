@@ -220,7 +220,7 @@ class FollowedEngines:
 def share_metrics(folder: Path) -> None:
     """Write this process's series, all that are made from now on, into files in ``folder``."""
     os.environ[METRICS_FOLDER] = str(folder)
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[misc]  # chosen at import else
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # else at import
 
 
 def shared_series(folder: Path) -> Series:

@@ -264,10 +264,9 @@ async def test_no_text_reaches_the_log_from_a_ledger_that_fails(caplog, tmp_path
             assert (await ask(session, gateway, {}, chat(CANARY)))[0] == 200
             comment = {"request_id": "req-1", "kind": "comment", "text": CANARY}
             status, body = await ask(session, gateway, {}, comment, "/v1/feedback")
-    assert status == 500
+    assert status == 503
     error = json.loads(body)["error"]
-    assert error["code"] == "internal_error"
-    assert "req-" in error["message"]
+    assert error["code"] == "not_stored"
     assert "records were not written" in caplog.text
     assert CANARY not in caplog.text
     assert CANARY not in error["message"]
@@ -293,3 +292,20 @@ async def test_a_failure_inside_the_gateway_names_an_id_and_nothing_else(
     assert "req-" in error["message"]
     assert CANARY not in caplog.text
     assert CHAT["Authorization"].removeprefix("Bearer ") not in caplog.text
+
+
+async def test_a_failure_of_a_control_route_names_an_id_and_nothing_else(
+    caplog, monkeypatch, gateway, http
+):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("serve.feedback.parse_feedback", fail)
+    comment = {"request_id": "req-1", "kind": "comment", "text": CANARY}
+    status, body = await ask(http, gateway, FEEDBACK, comment, "/v1/feedback")
+    assert status == 500
+    error = json.loads(body)["error"]
+    assert error["code"] == "internal_error"
+    assert "secret" not in error["message"]
+    assert error["message"].rpartition(" ")[2] in caplog.text
+    assert CANARY not in caplog.text
