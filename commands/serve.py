@@ -80,10 +80,7 @@ def variant_plan(session: Session, text: str, options: Options | None = None) ->
 
 def declared(design: ExperimentDesign) -> tuple[str, ...]:
     """A declared experiment's variants as --variant takes them; shadows have no weight."""
-    return tuple(
-        f"{one.name}={one.checkpoint}:{0.0 if one.shadow is not None else one.weight!r}"
-        for one in design.variants
-    )
+    return tuple(f"{one.name}={one.checkpoint}:{one.weight!r}" for one in design.variants)
 
 
 def _has_weight(rest: str) -> bool:

@@ -96,7 +96,7 @@ def declare(
         {
             "name": one.name,
             "checkpoint": known.get(one.name, one.checkpoint),
-            "weight": 0.0 if one.shadow is not None else one.weight,
+            "weight": one.weight,
         }
         for one in design.variants
     ]

@@ -48,13 +48,20 @@ class VariantDesign(Record):
     checkpoint: str = Field(min_length=1)
     """An alias, a name, a digest, or a folder."""
     weight: float = Field(default=1.0, ge=0)
-    """Its part of the units, relative to the other weights."""
+    """Its part of the units, relative to the other weights; a shadow's is 0."""
     shadow: float | None = Field(default=None, gt=0, le=1)
     """Share of the units whose requests are copied to it; it answers nobody."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_shadow_weighs_nothing(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("shadow") is not None:
+            return {"weight": 0.0, **value}
+        return value
+
     @model_validator(mode="after")
     def _shadows_have_no_weight(self) -> VariantDesign:
-        if self.shadow is not None and "weight" in self.model_fields_set:
+        if self.shadow is not None and self.weight > 0:
             raise ValueError(f"variant {self.name} is a shadow and answers nobody: remove weight")
         return self
 
@@ -151,7 +158,7 @@ class ExperimentDesign(Record):
         names = [variant.name for variant in self.variants]
         if len(set(names)) != len(names):
             raise ValueError(f"variant names repeat: {', '.join(sorted(names))}")
-        if self.variants[0].shadow is not None or self.variants[0].weight == 0:
+        if self.variants[0].weight == 0:
             raise ValueError("the first variant is the control; it needs a weight above 0")
         hours = [stage.after_hours for stage in self.ramp]
         shares = [stage.share for stage in self.ramp]
@@ -186,7 +193,7 @@ class ExperimentDesign(Record):
     @property
     def arms(self) -> tuple[VariantDesign, ...]:
         """The variants that answer users, the control first."""
-        return tuple(one for one in self.variants if one.shadow is None and one.weight > 0)
+        return tuple(one for one in self.variants if one.weight > 0)
 
     @property
     def control(self) -> str:
