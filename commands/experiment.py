@@ -95,7 +95,9 @@ def _show_state(session: Session, state: ExperimentState) -> None:
 
 def show(session: Session, name: str, result: ReadOut) -> None:
     """The read-out for people: arms, metrics, shadows, warnings and the decision."""
-    columns = ("arm", "users", "requests", "thumbs up", "always-valid 95%", "answered by thumbs")
+    columns: tuple[str, ...] = (
+        "arm", "users", "requests", "thumbs up", "always-valid", "gave feedback"
+    )  # fmt: skip
     rows = [
         (
             arm.variant,
