@@ -87,7 +87,8 @@ def test_an_erased_person_is_in_no_next_version_and_the_receipt_says_who_saw_the
 ):
     first = export(talked, tmp_path / "one", capsys)["dataset"]
     saw = manifest("saw", datasets=(references([tmp_path / "one"])[0],))
-    child = manifest("child", parent_digest=saw.weights_digest)
+    later = saw.created_at + timedelta(seconds=1)
+    child = manifest("child", parent_digest=saw.weights_digest, created_at=later)
     for one in (saw, child, manifest("clean")):
         talked.ledger.record_checkpoint(one, "/x")
     receipt = erase(talked, "ana", capsys)

@@ -35,6 +35,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == 503:  # it is still starting, and ``wait`` asks again
+                raise
             raise AssertionError(f"{parameters}: {error.read().decode()}") from error
 
     def query(self, promql: str) -> list[Any]:

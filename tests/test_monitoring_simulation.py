@@ -1,14 +1,14 @@
-"""The simulations apply the rules as implemented; the full run is `make bench-experiments`."""
+"""The simulations apply the rules as implemented; `make bench-experiments` prints all rows."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from monitoring.simulate_experiments import (
     ALPHA,
     BASE,
     LOOKS,
+    SEED,
     Arm,
     Found,
     all_rows,
@@ -27,11 +27,13 @@ RULES = {
 }
 
 
-def test_alike_arms_are_rarely_stopped_but_by_who_peeks_without_a_sequence():
-    found = {row.rule: row for row in simulate(RULES, "A/A", BASE, experiments=200, seed=1)}
+def test_two_thousand_alike_experiments_with_thirty_looks_are_stopped_in_at_most_five_percent():
+    rows = simulate(RULES, "A/A", BASE, experiments=2000, seed=SEED, promised=ALPHA)
+    found = {row.rule: row for row in rows}
+    assert LOOKS == 30
     assert found["guardian"].stopped <= 0.05
     assert found["read-out's sequence"].stopped <= 0.05
-    assert found["naive peeking"].stopped > 0.15
+    assert found["naive peeking"].stopped > 0.2
 
 
 def test_an_engine_that_always_fails_is_stopped_at_the_first_look():
@@ -62,9 +64,3 @@ def test_a_promise_is_broken_beyond_three_simulation_errors():
     assert not kept(row)
     assert kept(Found("guardian", "A/A", 2000, 0.06, 0.006, None, None, ALPHA))
     assert kept(Found("guardian", "planted", 200, 1.0, 0.0, 3.0, 300.0, None))
-
-
-@pytest.mark.slow
-def test_two_thousand_alike_experiments_with_thirty_looks_are_stopped_in_at_most_five_percent():
-    rows = list(simulate(RULES, "A/A", BASE, experiments=2000, seed=20260501, promised=ALPHA))
-    assert all(row.stopped <= ALPHA for row in rows if row.promised is not None)
