@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 API_KEY = "key-of-the-benchmark"
-LITELLM = "litellm[proxy]==1.109.1"
+LITELLM = "litellm[proxy]==1.106.2"
 READY_SECONDS = 120.0
 QUESTION = b'{"model":"support","messages":[{"role":"user","content":"hi"}],"user":"u"}'
 
