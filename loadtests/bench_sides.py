@@ -114,7 +114,7 @@ def install_litellm(folder: Path) -> Path:
         return program
     uv = Path(sys.executable).with_name("uv")
     for command in (
-        [str(uv), "venv", "--quiet", "--python", sys.executable, str(environment)],
+        [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)],
         [str(uv), "pip", "install", "--quiet", "--python", str(environment / "bin" / "python"),
          LITELLM],
     ):  # fmt: skip
