@@ -316,6 +316,8 @@ def test_a_page_fits_its_window_and_follows_the_colour_scheme(
     if path == "/chat":
         ask(page, "x" * 300)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    for table in page.locator(".wide").all():  # no column hides beyond the edge
+        assert table.evaluate("box => box.scrollWidth <= box.clientWidth")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}[scheme]
     folder = Path(os.environ.get("HALLMARK_SCREENSHOTS", str(tmp_path)))
@@ -382,3 +384,5 @@ def test_a_screen_reader_hears_of_answers_states_and_problems(visit) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("alert").get_by_text("maximum context length").wait_for()
     assert page.locator(".assistant").count() == 1  # nothing was said, and nothing is shown
+    assert page.locator(".user").count() == 1
+    assert page.get_by_label("Your message").input_value() == "context"  # to be sent again

@@ -6,7 +6,8 @@ const buttons = [...document.querySelectorAll("[data-vote]")];
 async function showBoard() {
   const board = await json("/v1/arena/board");
   $("board-note").textContent = board.undefined
-    || (board.votes ? board.votes + " votes; strength in log-odds, 0 is the mean." : "No votes yet.");
+    ? "Strengths are not known yet: " + board.undefined + "."
+    : board.votes ? board.votes + " votes; strength in log-odds, 0 is the mean." : "No votes yet.";
   $("board").replaceChildren(...board.standings.map((one) => el("tr", {},
     el("td", {}, one.variants.join(", ") + " (" + one.checkpoint.replace("sha256:", "").slice(0, 12) + ")"),
     ...[one.strength === null ? "not known" : one.strength.toFixed(2),

@@ -68,7 +68,8 @@ function opinions(requestId, answer) {
 
 async function ask(words) {
   messages.push({ role: "user", content: words });
-  $("turns").append(turn("user", words).item);
+  const question = turn("user", words).item;
+  $("turns").append(question);
   const { item, text } = turn("assistant", "");
   item.setAttribute("aria-busy", "true"); // screen readers wait until it is whole
   $("turns").append(item);
@@ -92,10 +93,14 @@ async function ask(words) {
     item.append(...opinions(response.headers.get("x-request-id"), answer));
     say("The answer is complete.");
   } catch (error) {
-    messages.pop(); // the question may be sent again
+    messages.pop();
     if (error.name === "AbortError") say("Stopped.");
     else { say(""); complain(error); }
-    if (!answer) item.remove();
+    if (!answer) { // the question goes back, to be sent again
+      item.remove();
+      question.remove();
+      $("message").value ||= words;
+    }
   } finally {
     item.removeAttribute("aria-busy");
     running = null;
