@@ -83,6 +83,12 @@ def switch(session: Session, alias: str, folder: Path, manifest: Manifest) -> in
     if not following:
         return 0
     ensure_golden(session, folder, manifest)
+    if not session.ledger.golden(manifest.weights_digest):
+        raise SwitchError(
+            f"{manifest.name} is an adapter, and nothing measured what it should say, so that no "
+            f"running server can prove it; {alias} stays where it was. Stop `hallmark serve`, "
+            "promote, and start it again"
+        )
     base = base_of(session, manifest)
     changed: list[tuple[Running, str, str]] = []
     for server, variant in following:
@@ -90,13 +96,17 @@ def switch(session: Session, alias: str, folder: Path, manifest: Manifest) -> in
         try:
             answer = promote_in(server, Promotion(variant=variant, checkpoint=folder, base=base))
         except ControlError as error:
+            stuck = ""
             for other, name, before in changed:
                 old = Path(session.ledger.resolve(before).uri)
                 back = Promotion(
                     variant=name, checkpoint=old, base=base_of(session, read_manifest(old))
                 )
-                promote_in(other, back)
-            raise SwitchError(f"{error}; {alias} stays where it was") from error
+                try:
+                    promote_in(other, back)
+                except ControlError as second:
+                    stuck += f"; process {other.pid} could not be changed back: {second}"
+            raise SwitchError(f"{error}{stuck}; {alias} stays where it was") from error
         changed.append((server, variant, str(answer["before"])))
         session.say(
             f"  variant {variant} answers with {short(manifest.weights_digest)} now; "

@@ -158,11 +158,12 @@ async def _announce(
     """Say what is starting, and once it all answers, where."""
     host, port = listener.getsockname()[:2]
     plan = settings.plan
+    logs = {row["variant"]: row["log"] for row in engines.describe()}  # adapters share one
     for variant in plan.variants:
         manifest = admitted[variant.name].manifest
         print(
             f"starting {variant.name}: {manifest.name} ({short(manifest.weights_digest)}), "
-            f"weight {variant.weight:g}, log {settings.logs / f'engine-{variant.name}.log'}",
+            f"weight {variant.weight:g}, log {logs[variant.name]}",
             flush=True,
         )
     while not all(one.state == "up" for one in engines.upstreams.values()):

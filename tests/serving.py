@@ -93,7 +93,9 @@ def start_gateway(
             experiment=experiment,
             home=home,
             checkpoints={
-                name: read_manifest(folder).weights_digest for name, folder in variants.items()
+                name: read_manifest(folder).weights_digest
+                for name, folder in variants.items()
+                if folder.is_dir()  # and no alias
             },
             process=process,
             log=log,

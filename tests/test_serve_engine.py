@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -212,54 +210,3 @@ def test_answers_given_side_by_side_do_not_mix(client):
         answers = list(pool.map(one, range(16)))
     assert len({request_id for request_id, _ in answers}) == 16
     assert len({text for _, text in answers}) == 1
-
-
-@pytest.mark.slow
-def test_an_engine_killed_by_sigkill_comes_back_and_answers(
-    start_gateway, two_hallmarked_checkpoints, home
-):
-    folder = two_hallmarked_checkpoints(home)["a"]
-    with start_gateway(home, {"a": folder}) as server:
-        [row] = json.loads(get(server, "/admin/variants")[1])["variants"]
-        children = subprocess.run(
-            ["ps", "-eo", "pid=,pgid=,args="], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        [core] = [
-            int(line.split()[0])
-            for line in children
-            if line.split()[1] == str(row["pid"]) and "EngineCore" in line
-        ]
-        os.kill(core, signal.SIGKILL)
-        with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-
-            def answered() -> bool:
-                try:
-                    return bool(ask(client).parse().choices)
-                except openai.InternalServerError:
-                    return False
-
-            eventually(lambda: not answered(), 30)
-            eventually(answered, 180)
-        assert 'hallmark_engine_restarts_total{variant="a"} 1.0' in get(server, "/metrics")[1]
-
-
-@pytest.mark.slow
-def test_sigterm_lets_a_running_stream_finish_and_leaves_no_process(
-    start_gateway, two_hallmarked_checkpoints, home
-):
-    folder = two_hallmarked_checkpoints(home)["a"]
-    with start_gateway(home, {"a": folder}) as server:
-        [row] = json.loads(get(server, "/admin/variants")[1])["variants"]
-        with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-            stream = client.chat.completions.create(
-                model="support", messages=QUESTION, max_tokens=300, stream=True,
-                extra_body={"ignore_eos": True},
-            )  # fmt: skip
-            next(stream)
-            server.process.send_signal(signal.SIGTERM)
-            chunks = list(stream)
-        assert chunks[-1].choices[0].finish_reason == "length"
-        assert server.process.wait(timeout=40) == 0
-        listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True)
-        groups = [line.split() for line in listed.stdout.splitlines()]
-        assert not [g for g in groups if g[0] == str(row["pid"]) and not g[1].startswith("Z")]

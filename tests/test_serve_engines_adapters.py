@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -127,34 +126,3 @@ def test_the_server_finds_the_base_of_an_adapter_in_the_ledger(
         "champion", read_manifest(hallmarked_checkpoint).weights_digest, by="t", reason=""
     )
     assert variant_plan(session, "c=champion").follows == "champion"
-
-
-@pytest.mark.engine
-@pytest.mark.slow
-def test_two_adapters_and_their_base_answer_from_one_real_engine(
-    start_gateway, hallmarked_checkpoint, tmp_path, home
-):
-    base = read_manifest(hallmarked_checkpoint)
-    variants = {"base": hallmarked_checkpoint}
-    for seed, name in enumerate(("x", "y"), start=1):
-        variants[name] = make_adapter(tmp_path / name, base, home, seed=seed)
-    with start_gateway(home, variants) as server:
-        said, digests = {}, {}
-        for name in variants:
-            body = {
-                "model": f"support@{name}", "prompt": "Where is my order?", "max_tokens": 1,
-                "temperature": 0, "logprobs": 1,
-            }  # fmt: skip
-            request = urllib.request.Request(
-                server.base_url + "/completions",
-                data=json.dumps(body).encode(),
-                headers={"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                digests[name] = answer.headers["x-hallmark-checkpoint"]
-                said[name] = json.load(answer)["choices"][0]["logprobs"]["token_logprobs"][0]
-        assert digests == dict(server.checkpoints)
-        assert len(set(said.values())) == 3
-        with urllib.request.urlopen(server.root + "/admin/variants") as answer:
-            rows = json.load(answer)["variants"]
-        assert len({row["pid"] for row in rows}) == 1
