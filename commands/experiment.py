@@ -47,7 +47,10 @@ def experiment(session: Session, name: str) -> ReadOut:
     """The read-out of an experiment's current run. Raises ExperimentChangeError."""
     body = body_of(session.ledger, name)
     design = design_of(session.ledger, name)
-    weights = {one["name"]: float(one["weight"]) for one in body["variants"]}
+    shadows = design.shadows if design is not None else {}
+    weights = {
+        one["name"]: float(one["weight"]) for one in body["variants"] if one["name"] not in shadows
+    }
     options = options_of(design)
     scorers = {m.removeprefix("score:") for m in options.metrics if m.startswith("score:")}
     state = standing(session.ledger, name)

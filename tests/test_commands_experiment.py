@@ -13,6 +13,7 @@ from commands.session import Session
 from hallmark import main
 from registry.checkpoint import weights_digest
 from registry.experiments import ExperimentEvent
+from serve.experiment_desk import declare
 from serve.experiment_files import parse_design
 from tests.ledgers import request, thumb
 
@@ -138,6 +139,23 @@ def test_the_page_opens_offline_and_escapes_what_people_wrote(session, tmp_path)
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
     assert "b is switched off (stop)" in text
+
+
+def test_a_shadow_is_no_arm_and_is_shown_beside_the_answers_that_it_copied(session, capsys):
+    shadow = {"name": "c", "checkpoint": "three", "shadow": 0.1}
+    design = parse_design(DESIGN | {"variants": [*DESIGN["variants"], shadow]}, where="test")
+    declare(session.ledger, design)
+    run(session, "start", "spring")
+    live = request("r", experiment="spring", started_at=datetime.now(UTC))
+    copied = request("s", experiment="spring", started_at=datetime.now(UTC), variant="c",
+                     excluded="shadow", shadow_of="r", completion_tokens=9)  # fmt: skip
+    session.ledger.record_requests([live, copied])
+    capsys.readouterr()
+    assert run(session, "status", "spring", "--json") == 0
+    body = json.loads(capsys.readouterr().out)
+    assert [arm["variant"] for arm in body["arms"]] == ["a", "b"]
+    pairs = {pair["metric"]: pair["difference"] for pair in body["pairs"]}
+    assert pairs == {"errors": 0.0, "completion_tokens": 2.0}
 
 
 def test_status_of_an_undeclared_split_needs_no_design(session, capsys):
