@@ -26,7 +26,7 @@ def unit_digests(session: Session, user: str) -> frozenset[str]:
 
 
 def erase(session: Session, user: str, *, json: bool) -> int:
-    """Datasets first, the ledger last: where this is interrupted, the same command goes on."""
+    """Files first, the ledger last: where this is interrupted, the same command goes on."""
     if not user.strip():
         raise UserError("--user is empty; give the id that requests carried, as in x-hallmark-unit")
     ledger, digest, units = session.ledger, user_digest(user), unit_digests(session, user)
@@ -37,6 +37,8 @@ def erase(session: Session, user: str, *, json: bool) -> int:
     datasets = [
         next_version(session, one, found.get(one), traces.dataset_rows[one]) for one in order
     ]
+    for request_id in traces.request_ids:
+        session.home.explained(request_id).unlink(missing_ok=True)
     receipt = ledger.erase(
         digest,
         units,
@@ -118,7 +120,16 @@ def show(session: Session, receipt: Receipt, path: Path) -> None:
 
 def retention(session: Session, days: float, *, json: bool) -> int:
     """Remove texts older than so many days."""
-    counts = session.ledger.sweep(datetime.now(UTC) - timedelta(days=days))
+    before = datetime.now(UTC) - timedelta(days=days)
+    counts = session.ledger.sweep(before)
+    old = [
+        page
+        for page in session.home.reports.glob("explain-*.html")
+        if page.stat().st_mtime < before.timestamp()
+    ]
+    for page in old:
+        page.unlink(missing_ok=True)
+    counts["explained answers"] = len(old)
     if json:
         print_json(counts)
     else:

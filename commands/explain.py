@@ -19,7 +19,7 @@ from commands.session import Session, print_json, table
 from eval.attribution import AnswerToken, Attributed, InputToken, attribute_reply
 from eval.torch_runner import TorchRunner
 from registry.checkpoint import verify
-from registry.records import UserError, digest_of, short, write_atomically
+from registry.records import UserError, short, write_atomically
 from registry.rows import VerdictRow
 from registry.served import FeedbackRecord, RequestRecord
 
@@ -64,7 +64,7 @@ def explain(session: Session, request_id: str, *, out: Path | None, json: bool) 
     runner = TorchRunner(_folder(session, request.checkpoint))
     attributed = attribute_reply(runner, request.messages, request.answer)
     shown = gather(session, request)
-    path = out or session.home.reports / f"explain-{digest_of(request_id)[7:19]}.html"
+    path = out or session.home.explained(request_id)
     write_atomically(path, page(shown, attributed).encode())
     if json:
         print_json(as_json(shown, attributed) | {"page": str(path)})

@@ -389,7 +389,10 @@ def _warnings(
     if crossed:
         found.append(f"{crossed} units were answered by several arms and are left out")
     if changed:
-        found.append("weights changed under way: the sample ratio is not tested")
+        found.append(
+            "weights changed under way: the sample ratio is not tested, and plain means mix "
+            "what was seen under different weights"
+        )
     if balance_p is not None and balance_p < options.alarm:
         found.append(f"units give feedback at different rates in the arms (p = {balance_p:.2g})")
     return tuple(found)

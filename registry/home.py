@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.records import digest_of
+
 
 @dataclass(frozen=True)
 class Home:
@@ -37,6 +39,10 @@ class Home:
     @property
     def reports(self) -> Path:
         return self.root / "reports"
+
+    def explained(self, request_id: str) -> Path:
+        """The page of `hallmark explain`; it holds the conversation."""
+        return self.reports / f"explain-{digest_of(request_id)[7:19]}.html"
 
     @property
     def runs(self) -> Path:

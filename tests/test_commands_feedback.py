@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,13 @@ def test_an_erased_person_is_in_no_next_version_and_the_receipt_says_who_saw_the
     child = manifest("child", parent_digest=saw.weights_digest, created_at=later)
     for one in (saw, child, manifest("clean")):
         talked.ledger.record_checkpoint(one, "/x")
+    talked.home.reports.mkdir(parents=True)
+    for name in ("ana-1", "ben-1"):
+        talked.home.explained(name).write_text("page")
     receipt = erase(talked, "ana", capsys)
 
+    assert not talked.home.explained("ana-1").exists()
+    assert talked.home.explained("ben-1").exists()
     assert receipt["removed"]["requests"] == 1
     assert receipt["removed"]["feedback"] == 2
     [dataset] = receipt["datasets"]
@@ -176,8 +182,14 @@ def test_the_queue_takes_what_people_or_the_audit_are_unsure_of(talked, capsys):
 
 def test_retention_prints_what_went(session, capsys):
     session.ledger.record_requests([request("old")])
+    session.home.reports.mkdir(parents=True)
+    for name in ("old", "new"):
+        session.home.explained(name).write_text("page")
+    os.utime(session.home.explained("old"), (NOON.timestamp(), NOON.timestamp()))
     erasure.retention(session, 30, json=True)
-    assert json.loads(capsys.readouterr().out)["conversations"] == 1
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["conversations"], counts["explained answers"]) == (1, 1)
+    assert list(session.home.reports.iterdir()) == [session.home.explained("new")]
 
 
 def test_votes_and_labels_come_back_as_training_data(session, tmp_path, capsys):
