@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,9 +22,20 @@ from registry.served import FeedbackRecord, RequestRecord
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """Called with a name it gives the URL of a new database; ``restart`` cuts everybody off."""
+
+    create: Callable[[str], str]
+    restart: Callable[[], None]
+
+    def __call__(self, name: str) -> str:
+        return self.create(name)
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Callable[[str], str]]:
-    """A PostgreSQL server of Debian's on a Unix socket; gives the URL of a new database."""
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of Debian's on a Unix socket."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found and (initdb := shutil.which("initdb")):
         found = [Path(initdb).parent]
@@ -51,14 +63,15 @@ def postgres() -> Iterator[Callable[[str], str]]:
     socket_only = f"-c listen_addresses= -c fsync=off -k {folder}"
     try:
         run("initdb", "-D", data, "-U", "hallmark", "-A", "trust", "--no-sync", "-E", "UTF8")
-        run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", socket_only, "start")
+        control = ("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", socket_only)
+        run(*control, "start")
         try:
 
             def create(name: str) -> str:
                 run("createdb", "-h", str(folder), "-U", "hallmark", name)
                 return f"postgresql://hallmark@/{name}?host={folder}"
 
-            yield create
+            yield Postgres(create, lambda: run(*control, "-m", "immediate", "restart"))
         finally:
             run("pg_ctl", "-D", data, "-m", "immediate", "stop")
     finally:

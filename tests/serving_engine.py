@@ -29,7 +29,7 @@ from monitoring.series import Series
 from registry.golden import Golden, GoldenText
 from serve import keeper as module
 from serve.admission import AdmissionError
-from serve.app import create_app
+from serve.app import Store, create_app
 from serve.engine_process import Launch
 from serve.engines import Supervisor
 from serve.settings import EngineOptions, ServeSettings, ServingPlan, VariantPlan
@@ -266,10 +266,11 @@ async def rig(
 
 
 @contextlib.asynccontextmanager
-async def gateway(made: Rig) -> AsyncIterator[tuple[str, FakeLedger]]:
-    """The whole gateway over a rig that has not begun: its address and its ledger."""
-    ledger = FakeLedger()
-    app = create_app(made.settings, made.supervisor, ledger, made.series)
+async def gateway(made: Rig, ledger: Store | None = None) -> AsyncIterator[tuple[str, FakeLedger]]:
+    """The whole gateway over a rig that has not begun: its address and its fake ledger, which
+    stays empty where another one is given."""
+    fake = FakeLedger()
+    app = create_app(made.settings, made.supervisor, ledger or fake, made.series)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", http="httptools"))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -277,7 +278,7 @@ async def gateway(made: Rig) -> AsyncIterator[tuple[str, FakeLedger]]:
         while not server.started:
             await asyncio.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}", ledger
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", fake
         finally:
             server.should_exit = True
             await task

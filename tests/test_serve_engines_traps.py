@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -11,19 +12,24 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from registry.checkpoint import read_manifest
+from registry.home import Home
+from tests.conftest import hallmark_copy
 from tests.serving import RunningServer
+from tests.test_serve_engines_adapters import make_adapter
 
 pytestmark = pytest.mark.engine
 
 
 def engine_sockets(server: RunningServer) -> dict[str, str]:
-    """Where each engine listens, by the process group of its leash."""
+    """Where each variant's engine listens, found by the process group of its leash."""
     listed = subprocess.run(
         ["ps", "-eo", "pgid=,args=", "-ww"], capture_output=True, text=True, check=True
     ).stdout
@@ -32,8 +38,7 @@ def engine_sockets(server: RunningServer) -> dict[str, str]:
         words = line.split()
         if "--uds" in words:
             found[words[0]] = words[words.index("--uds") + 1]
-    wanted = {str(row["pid"]): row["variant"] for row in variants(server)}
-    return {wanted[group]: path for group, path in found.items() if group in wanted}
+    return {row["variant"]: found[str(row["pid"])] for row in variants(server)}
 
 
 def variants(server: RunningServer) -> list[dict[str, Any]]:
@@ -67,60 +72,91 @@ def direct(path: str, method: str, url: str, body: dict[str, Any] | None = None)
         return response.status, None
 
 
-def body(model: str = "support", **more: Any) -> dict[str, Any]:
-    return {"model": model, "prompt": "Where is my order?", "max_tokens": 4, **more}
-
-
-@pytest.mark.slow
-def test_1_a_draining_engine_is_503_for_us_though_its_health_says_yes(
-    start_gateway, two_hallmarked_checkpoints, home
-):
-    with start_gateway(home, {"a": two_hallmarked_checkpoints(home)["a"]}) as server:
-        path = engine_sockets(server)["a"]
-        long = body(max_tokens=900, ignore_eos=True)
-        with ThreadPoolExecutor(4) as pool:
-            # Something to finish, so that it drains instead of ending.
-            [pool.submit(direct, path, "POST", "/v1/completions", long) for _ in range(3)]
-            time.sleep(1.0)
-            os.killpg(variants(server)[0]["pid"], signal.SIGTERM)
-            refusals = []
-            for _ in range(5):
-                try:
-                    with call(server, "/v1/completions", body()) as answer:
-                        said = json.load(answer)["choices"][0]
-                    assert said["finish_reason"] != "abort"
-                except urllib.error.HTTPError as error:
-                    refusals.append((error.code, error.headers["Retry-After"]))
-                time.sleep(0.2)
-        assert refusals
-        assert all(code in (502, 503) and after for code, after in refusals)
-
-
-@pytest.mark.slow
-def test_2_a_queue_that_is_full_inside_the_engine_is_an_honest_status(
-    start_gateway, two_hallmarked_checkpoints, home
-):
+@pytest.fixture(scope="module")
+def narrow(
+    start_gateway: Callable[..., Any], tiny_checkpoint: Path, tmp_path_factory: Any
+) -> Iterator[RunningServer]:
+    """One engine for a base and two adapters, that works on one sequence and queues one."""
+    root = tmp_path_factory.mktemp("narrow")
+    home = Home.at(root / "home")
+    folders = {"base": hallmark_copy(tiny_checkpoint, root / "base", home)}
+    for seed, name in enumerate("xy", start=1):
+        folders[name] = make_adapter(root / name, read_manifest(folders["base"]), home, seed=seed)
     environ = {
         "HALLMARK_ENGINE_MAX_NUM_SEQS": "1",
-        "HALLMARK_ENGINE_EXTRA_ARGS": "--max-num-queued-reqs,1",
+        "HALLMARK_ENGINE_EXTRA_ARGS": "--max-num-queued-reqs,1,--shutdown-timeout,30",
     }
-    folder = two_hallmarked_checkpoints(home)["a"]
-    with start_gateway(home, {"a": folder}, environ=environ) as server:
+    with start_gateway(home, folders, environ=environ) as server:
+        yield server
 
-        def one(_: int) -> tuple[int, str | None, bytes]:
-            asked = body(max_tokens=200, ignore_eos=True, stream=True)
-            try:
-                with call(server, "/v1/completions", asked) as answer:
-                    return answer.status, None, answer.read()
-            except urllib.error.HTTPError as error:
-                return error.code, error.headers["Retry-After"], error.read()
 
-        with ThreadPoolExecutor(12) as pool:
-            answers = list(pool.map(one, range(12)))
+def body(model: str = "support", **more: Any) -> dict[str, Any]:
+    return {
+        "model": model, "prompt": "Where is my order?", "max_tokens": 4, "temperature": 0, **more
+    }  # fmt: skip
+
+
+def test_4_two_adapters_and_their_base_have_one_fingerprint_and_three_digests_of_ours(
+    narrow: RunningServer,
+):
+    said, digests, fingerprints = {}, {}, set()
+    for name in narrow.checkpoints:
+        with call(narrow, "/v1/completions", body(f"support@{name}", logprobs=1)) as answer:
+            digests[name] = answer.headers["x-hallmark-checkpoint"]
+            whole = json.load(answer)
+        said[name] = whole["choices"][0]["logprobs"]["token_logprobs"][0]
+        fingerprints.add(whole["system_fingerprint"])
+    assert digests == dict(narrow.checkpoints)
+    assert len(set(said.values())) == len(set(digests.values())) == 3
+    assert len(fingerprints) == 1
+    assert len({row["pid"] for row in variants(narrow)}) == 1
+
+
+def test_2_a_queue_that_is_full_inside_the_engine_is_an_honest_status(narrow: RunningServer):
+    def one(_: int) -> tuple[int, str | None, bytes]:
+        asked = body("support@base", max_tokens=200, ignore_eos=True, stream=True)
+        try:
+            with call(narrow, "/v1/completions", asked) as answer:
+                return answer.status, None, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers["Retry-After"], error.read()
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(one, range(12)))
     refused = [one for one in answers if one[0] != 200]
     assert refused  # the burst was larger than the engine's queue
     assert all(status in (429, 503) and after for status, after, _ in refused)
     assert all(b'"error"' not in text for status, _, text in answers if status == 200)
+
+
+def test_1_a_draining_engine_is_503_for_us_though_its_health_says_yes(narrow: RunningServer):
+    """The last one to have this engine, which ends."""
+    path = engine_sockets(narrow)["base"]
+    long = body(max_tokens=900, ignore_eos=True)
+    with ThreadPoolExecutor(1) as pool:
+        # Something to finish, so that it drains instead of ending.
+        busy = pool.submit(direct, path, "POST", "/v1/completions", long)
+        time.sleep(0.5)
+        os.killpg(variants(narrow)[0]["pid"], signal.SIGTERM)
+        health, aborted, refusals = [], [], []
+        while not busy.done():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                health.append(direct(path, "GET", "/health")[0])
+                status, said = direct(path, "POST", "/v1/completions", body())
+                [choice] = (said or {}).get("choices", [{}])
+                aborted.append((status, choice.get("finish_reason")))
+            try:
+                with call(narrow, "/v1/completions", body("support@base")) as answer:
+                    said = json.load(answer)["choices"][0]
+                assert said["finish_reason"] != "abort"
+            except urllib.error.HTTPError as error:
+                refusals.append((error.code, error.headers["Retry-After"]))
+            time.sleep(0.1)
+    print(health, aborted, refusals, busy.result()[0])
+    assert (200, "abort") in aborted
+    assert 200 in health
+    assert refusals
+    assert all(code in (502, 503) and after for code, after in refusals)
 
 
 def test_3_and_6_weights_are_not_swapped_in_place_and_no_development_route_is_there(
@@ -130,17 +166,6 @@ def test_3_and_6_weights_are_not_swapped_in_place_and_no_development_route_is_th
         for route in ("/collective_rpc", "/reset_prefix_cache", "/sleep", "/v1/load_lora_adapter"):
             status, _ = direct(path, "POST", route, {"method": "reload_weights"})
             assert status in (404, 405), route
-
-
-def test_4_two_checkpoints_have_one_fingerprint_and_two_digests_of_ours(
-    running_server: RunningServer,
-):
-    seen = {}
-    for variant in "ab":
-        with call(running_server, "/v1/completions", body(f"support@{variant}")) as answer:
-            seen[variant] = answer.headers["x-hallmark-checkpoint"]
-    assert seen == dict(running_server.checkpoints)
-    assert seen["a"] != seen["b"]
 
 
 def test_5_a_client_that_leaves_is_counted_by_us_and_frees_its_slot_within_a_second(

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
 import json
 import os
 import signal
-import sqlite3
-import threading
 import time
-import urllib.error
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from registry.home import Home
 from registry.ledger import Ledger
 from serve.engine_process import EngineProcess
 from serve.settings import VariantPlan
-from tests.serving import free_port
-from tests.serving_engine import PATIENCE_SECONDS, gateway, rig
-from tests.serving_process import Process, server_process
+from tests.serving_engine import gateway, rig
 
 CHAT = {"model": "support", "messages": [{"role": "user", "content": "hi"}], "user": "u1"}
 STREAM = CHAT | {"stream": True}
@@ -173,112 +163,59 @@ async def test_a_crossed_answer_is_recorded_outside_the_experiment(monkeypatch, 
         assert crossed.variant == "b"
 
 
-@pytest.fixture
-def server(hallmarked_checkpoint: Path, home: Home) -> Iterator[Process]:
-    with server_process(home.root, hallmarked_checkpoint, free_port()) as made:
-        yield made
+async def test_a_postgresql_that_is_restarted_costs_no_answer_and_what_was_lost_is_counted(
+    monkeypatch, tmp_path, postgres
+):
+    with Ledger(postgres("restarted")) as ledger:
+        async with (
+            rig(monkeypatch, tmp_path, begin=False) as made,
+            gateway(made, ledger) as (root, _),
+            aiohttp.ClientSession() as http,
+        ):
+            await made.up()
+            done = asyncio.Event()
+            ids: list[str] = []
+            acknowledged: list[str] = []
+
+            async def client() -> None:
+                while not done.is_set():
+                    async with http.post(root + "/v1/chat/completions", json=CHAT) as answer:
+                        assert answer.status == 200
+                        ids.append(answer.headers["x-request-id"])
+                    said = {"request_id": ids[-1], "kind": "thumb", "value": 1}
+                    async with http.post(root + "/v1/feedback", json=said) as answer:
+                        if answer.ok:
+                            acknowledged.append((await answer.json())["feedback_id"])
+
+            asking = asyncio.create_task(client())
+            await made.until(lambda: len(acknowledged) > 2 or asking.done())
+            await asyncio.to_thread(postgres.restart)
+            seen = len(acknowledged)
+            await made.until(lambda: len(acknowledged) > seen + 2 or asking.done())
+            done.set()
+            await asking
+        kept = {one.feedback_id for each in ids for one in ledger.feedback(each)}
+        assert set(acknowledged) - kept == set()
+        lost = sum(ledger.request(one) is None for one in ids)
+        assert made.series.registry.get_sample_value("hallmark_records_dropped_total") == lost
 
 
-def eventually(holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def test_sigterm_finishes_running_streams_refuses_new_requests_and_leaves_nothing(server, tmp_path):
-    engine, refused = server.engine_pid, tmp_path / "refused"
-    texts: list[str] = []
-    body = {"model": "support", "prompt": f"hold {refused}", "stream": True}
-
-    def stream() -> None:
-        with server.send("/v1/completions", body) as answer:
-            texts.append(answer.read().decode())
-
-    running = threading.Thread(target=stream)
-    running.start()
-    eventually(lambda: b'hallmark_in_flight_requests{variant="a"} 1.0' in metrics(server))
-    server.gateway.send_signal(signal.SIGTERM)
-    refusals: list[int] = []
-
-    def refuses() -> bool:
-        try:
-            server.ask()
-        except urllib.error.HTTPError as error:
-            refusals.append(error.code)  # by who had not heard yet that it is over
-        except OSError:
-            refusals.append(0)  # nobody listens any more
-        return bool(refusals)
-
-    eventually(refuses)
-    assert set(refusals) <= {0, 503}
-    assert running.is_alive()
-    refused.touch()
-    running.join()
-    assert texts[0].count(" word") == 5
-    assert texts[0].endswith("data: [DONE]\n\n")
-    assert server.gateway.wait(timeout=60) == 0
-    eventually(lambda: gone(engine))
-    assert not list((server.home / "servers").glob("*.json"))
-
-
-def metrics(server: Process) -> bytes:
-    with server.send("/metrics") as answer:
-        data: bytes = answer.read()
-        return data
-
-
-def test_feedback_that_was_acknowledged_survives_kill_9_of_the_gateway(server):
-    engine = server.engine_pid
-    acknowledged: list[str] = []
-
-    def say() -> None:
-        while True:
-            said = {"request_id": server_request, "kind": "thumb", "value": 1}
-            try:
-                with server.send("/v1/feedback", said) as answer:
-                    acknowledged.append(json.load(answer)["feedback_id"])
-            except (OSError, http.client.HTTPException, ValueError):
-                return  # killed while it answered: nothing was promised
-
-    server_request = server.ask()["id"]
-    clients = [threading.Thread(target=say) for _ in range(4)]
-    for client in clients:
-        client.start()
-    eventually(lambda: len(acknowledged) >= 40)
-    server.gateway.kill()
-    for client in clients:
-        client.join()
-    with Ledger(Home.at(server.home).ledger_url) as ledger:
-        kept = {one.feedback_id for one in ledger.feedback(server_request)}
-    lost = set(acknowledged) - kept
-    assert lost == set()
-    with contextlib.closing(sqlite3.connect(server.home / "ledger.db")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    eventually(lambda: gone(engine))  # its engine went with it
-
-
-def test_answers_go_on_while_somebody_locks_the_ledger_and_their_records_come_later(server):
-    with contextlib.closing(sqlite3.connect(server.home / "ledger.db", timeout=10)) as other:
-        other.isolation_level = None
-        other.execute("BEGIN EXCLUSIVE")
-        ids = [server.ask()["id"] for _ in range(20)]  # the lock is held all the while
-        time.sleep(1)  # and the writer meets it
-        other.execute("ROLLBACK")
-    with Ledger(Home.at(server.home).ledger_url) as ledger:
-        eventually(lambda: all(ledger.request(one) for one in ids))
-    assert b"hallmark_records_dropped_total 0.0" in metrics(server)
-
-
-def test_a_server_started_again_after_kill_9_answers(server, hallmarked_checkpoint):
-    server.gateway.kill()
-    server.gateway.wait()
-    with server_process(server.home, hallmarked_checkpoint, free_port()) as again:
-        assert again.ask()["choices"]
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+async def test_a_wall_clock_that_jumps_a_day_changes_no_answer(monkeypatch, tmp_path, jump):
+    wall = time.time
+    async with (
+        rig(monkeypatch, tmp_path, begin=False) as made,
+        gateway(made) as (root, ledger),
+        aiohttp.ClientSession() as http,
+    ):
+        await made.up()
+        async with http.post(root + "/v1/chat/completions", json=saying("5", STREAM)) as answer:
+            await answer.content.readany()
+            monkeypatch.setattr(time, "time", lambda: wall() + jump)
+            assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+        for _ in range(3):
+            async with http.post(root + "/v1/chat/completions", json=CHAT) as answer:
+                assert answer.status == 200
+        await made.until(lambda: len(ledger.rows) == 4)
+        assert all(0 <= row.duration_ms < 1e6 for row in ledger.rows.values())
+        assert made.supervisor.replicas["a"].open_breakers == 0
