@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ MAX_BACKOFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0  # up for so long, an engine's earlier crashes count no more
 STOP_SECONDS = 8.0
 DRAIN_PAUSE_SECONDS = 0.05
+TOKENS_DONE = re.compile(rb"^vllm:(?:prompt|generation)_tokens_total\{[^}]*\} (\S+)", re.M)
 
 
 class EngineError(UserError):
@@ -294,18 +296,21 @@ class Keeper:
 
     async def _watch(self, process: Engine) -> str:
         """Why the engine is no longer up, once it is not."""
-        silent = 0
+        silent, tokens = 0, None
         ended = asyncio.ensure_future(process.wait())
         try:
             while True:
                 done, _ = await asyncio.wait({ended}, timeout=WATCH_SECONDS)
                 if done:
                     return f"its process ended with code {ended.result()}; see {self.log}"
-                if self.in_flight:
-                    continue
                 up = [seat.upstream for seat in self.seats if seat.upstream.state == "up"]
                 if not up:
                     continue  # it is draining
+                if self.in_flight:
+                    before, tokens = tokens, await tokens_done(up[0])
+                    if tokens is not None and tokens != before:
+                        silent = 0
+                        continue  # it is at work: a probe would only stand in line
                 silent = 0 if await self._probe(up[0]) else silent + 1
                 if silent >= MAX_SILENT_PROBES:
                     return f"it gave no token {silent} times; see {self.log}"
@@ -331,6 +336,16 @@ async def gives_a_token(upstream: Upstream, model: str) -> bool:
     except (UpstreamFailure, TimeoutError, OSError):
         return False
     return response.status == 200 and b'"abort"' not in data
+
+
+async def tokens_done(upstream: Upstream) -> float | None:
+    """Tokens that vLLM has read and written since it began; None where it does not say."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            _, _, text = await upstream.get("/metrics")
+    except (UpstreamFailure, TimeoutError, OSError):
+        return None
+    return sum(map(float, TOKENS_DONE.findall(text)))
 
 
 async def wait_all(keepers: Sequence[Keeper]) -> None:

@@ -42,6 +42,7 @@ import http.server, json, os, re, signal, socketserver, sys, threading, time
 weights = float(sys.argv[2])
 drain_seconds = float(os.environ.get("DRAIN_SECONDS", "0.05"))
 draining = threading.Event()
+words_said = 0
 
 def end(*_):
     draining.set()
@@ -63,6 +64,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     log_message = lambda *_: None
 
     def do_GET(self):  # /health says yes all the while, as vLLM's does
+        if self.path == "/metrics":
+            said = 'vllm:prompt_tokens_total{model_name="m"} 3.0\n'
+            said += 'vllm:generation_tokens_total{model_name="m"} %.1f\n' % words_said
+            return self.send(said.encode(), "text/plain")
         self.whole({"status": "healthy"})
 
     def do_POST(self):
@@ -80,9 +85,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.whole({"choices": [choice], "model": body["model"], "object": "chat.completion"})
 
     def whole(self, fields):
-        data = json.dumps(fields).encode()
+        self.send(json.dumps(fields).encode(), "application/json")
+
+    def send(self, data, kind):
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -94,6 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         for number in range(int(said) if said.isdigit() else 5):
             self.event({"delta": {"content": " word"}, "finish_reason": None})
+            globals()["words_said"] += 1
             wait_for(said)
             time.sleep(0.05)
         self.event({"delta": {"content": ""}, "finish_reason": "stop"})

@@ -25,6 +25,7 @@ from commands.session import Session
 from registry.checkpoint import read_manifest
 from registry.home import Home
 from tests.serving import RunningServer
+from tests.test_serve_engines_traps import direct, engine_sockets
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -52,7 +53,8 @@ def server(
 ) -> Iterator[RunningServer]:
     """A variant that follows the alias champion."""
     promote(session, str(folders["a"]), alias="champion", reason="first")
-    with start_gateway(session.home, {"v": Path("champion")}) as made:
+    environ = {"HALLMARK_ENGINE_EXTRA_ARGS": "--shutdown-timeout,30"}  # so that it drains
+    with start_gateway(session.home, {"v": Path("champion")}, environ=environ) as made:
         yield made
 
 
@@ -152,11 +154,25 @@ def test_promote_and_rollback_under_load_lose_no_request(server, session, folder
         assert [digest for digest, _ in groupby(mine)] == [a, b, a]
 
 
-def test_an_engine_killed_mid_stream_is_an_error_event_then_503_then_an_answer(server):
-    group = engine_group(server)
+def test_1_a_draining_engine_is_503_for_us_and_killed_mid_stream_an_error_event(server):
+    """Trap 1: its health says yes meanwhile, and it answers 200 with no text and "abort"."""
+    group, path = engine_group(server), engine_sockets(server)["v"]
     [core] = [pid for pid, words in processes_of(group).items() if "EngineCore" in words]
     with long_stream(server, 900) as answer:
         first = answer.read(64)
+        os.killpg(group, signal.SIGTERM)
+        aborted = {"model": "support", "prompt": "order", "max_tokens": 1}
+
+        def draining() -> bool:
+            _, said = direct(path, "POST", "/v1/completions", aborted)
+            return said["choices"][0]["finish_reason"] == "abort"
+
+        eventually(draining, 10)
+        assert direct(path, "GET", "/health")[0] == 200
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(server)
+        assert refused.value.code == 503
+        assert refused.value.headers["Retry-After"]
         os.kill(core, signal.SIGKILL)
         text = (first + answer.read()).decode()
     events = [line.removeprefix("data: ") for line in text.splitlines() if line]
@@ -168,7 +184,9 @@ def test_an_engine_killed_mid_stream_is_an_error_event_then_503_then_an_answer(s
     with urllib.request.urlopen(server.root + "/metrics", timeout=30) as answer:
         series = answer.read()
     assert b'hallmark_engine_restarts_total{variant="v"} 1.0' in series
-    assert b'hallmark_upstream_failures_total{reason="stream",variant="v"} 1.0' in series
+    for reason in ("abort", "stream"):
+        expected = f'hallmark_upstream_failures_total{{reason="{reason}",variant="v"}} 1.0'
+        assert expected.encode() in series
 
 
 def test_sigterm_lets_a_running_stream_finish_and_leaves_no_process(server):

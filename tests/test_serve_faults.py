@@ -14,8 +14,10 @@ import aiohttp
 import pytest
 
 from registry.ledger import Ledger
+from serve import keeper
 from serve.engine_process import EngineProcess
 from serve.settings import VariantPlan
+from serve.upstream import Upstream
 from tests.serving_engine import gateway, rig
 
 CHAT = {"model": "support", "messages": [{"role": "user", "content": "hi"}], "user": "u1"}
@@ -54,6 +56,59 @@ async def test_an_engine_killed_mid_stream_is_an_error_event_503_and_then_an_ans
             assert answer.status == 200
         assert made.value("hallmark_upstream_failures_total", reason="stream") == 1
         assert made.value("hallmark_engine_restarts_total") == 1
+
+
+async def test_an_engine_that_hangs_over_its_requests_is_ended_and_started_again(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(keeper, "STOP_SECONDS", 0.5)
+    async with (
+        rig(monkeypatch, tmp_path, begin=False) as made,
+        gateway(made) as (root, _),
+        aiohttp.ClientSession() as http,
+    ):
+        await made.up()
+        body = saying(f"hold {tmp_path / 'never'}", STREAM)
+        async with http.post(root + "/v1/chat/completions", json=body) as answer:
+            monkeypatch.setattr(keeper, "PROBE_TIMEOUT_SECONDS", 0.3)
+            os.kill(made.pids()[-1], signal.SIGSTOP)
+            assert "upstream_failed" in await answer.text()
+        monkeypatch.setattr(keeper, "PROBE_TIMEOUT_SECONDS", 60.0)
+        await made.until(lambda: len(made.pids()) == 2)
+        await made.up()
+
+
+async def test_an_engine_whose_tokens_grow_is_at_work_and_not_asked_for_another(
+    monkeypatch, tmp_path
+):
+    said, looks, probes = tmp_path / "said", [], []
+    tokens_done = keeper.tokens_done
+
+    async def more(_: Upstream) -> float:
+        looks.append(made.a.in_flight)
+        return len(looks)
+
+    async def probe(*_: object) -> bool:
+        probes.append(made.a.in_flight)
+        return True
+
+    async with (
+        rig(monkeypatch, tmp_path, begin=False) as made,
+        gateway(made) as (root, _),
+        aiohttp.ClientSession() as http,
+    ):
+        await made.up()
+        monkeypatch.setattr(keeper, "tokens_done", more)
+        monkeypatch.setattr(keeper, "gives_a_token", probe)
+        body = saying(f"hold {said}", STREAM)
+        async with http.post(root + "/v1/chat/completions", json=body) as answer:
+            await made.until(lambda: len(looks) == 3)
+            said.touch()
+            await answer.read()
+        await made.until(lambda: len(probes) > 0)
+        assert set(looks) == {1}
+        assert set(probes) == {0}
+        assert await tokens_done(made.a) == 3 + 5  # as the engine's /metrics counts them
 
 
 async def test_of_two_engines_one_may_die_and_no_later_request_is_lost(monkeypatch, tmp_path):
