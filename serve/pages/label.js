@@ -6,10 +6,10 @@ let task = null;
 async function showAgreement() {
   const found = await json("/v1/labelling/agreement");
   $("agreement").textContent = found.alpha === null
-    ? found.labels + " labels; " + found.undefined + "."
-    : found.labels + " labels by " + found.labellers + " people, " + found.items
-      + " answers with several: Krippendorff's alpha " + found.alpha.toFixed(2)
-      + ", equal pairs " + (100 * found.share).toFixed(0) + "%.";
+    ? "Labels: " + found.labels + "; " + found.undefined + "."
+    : "Labels: " + found.labels + ", people: " + found.labellers + ", answers with several: "
+      + found.items + ". Krippendorff's alpha " + found.alpha.toFixed(2) + ", equal pairs "
+      + (100 * found.share).toFixed(0) + "%.";
 }
 
 async function next() {
