@@ -197,7 +197,7 @@ async def test_a_person_who_goes_away_frees_both_engines(gateway):
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking
-    for _ in range(50):
+    for _ in range(250):
         if all(engine.cancelled for engine in gateway.engines.values()):
             break
         await asyncio.sleep(0.02)
