@@ -6,8 +6,7 @@ Every rule judges seeded null data sets (``audit.calibration_data``) at a nomina
 sets with the stated effect. At most 50 + 3 standard errors false alarms of 1,000 are
 accepted, 70, and 80% detection is asked for. Rules marked "gate" go the whole way through a
 policy and ``eval.gate.judge``: there a false alarm is a PASS or a FAIL of what lies exactly
-at the border. Beside each rule stands what is often used in its place, on the same data. A
-row marked "beyond" breaks an assumption of its rule on purpose and says how wrong it goes.
+at the border. Beside each rule stands what is often used in its place, on the same data.
 """
 
 from __future__ import annotations
@@ -56,8 +55,6 @@ class Rule:
     detected: Callable[[Any, np.random.Generator], bool]
     instead_name: str
     instead: Callable[[Any, np.random.Generator], bool]
-    beyond: bool = False
-    """Whether the data break what the rule assumes: measured, and nothing is promised."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,12 @@ class Outcome:
     instead: str
     num_instead: int
     instead_false_alarms: int
-    beyond: bool
 
     @property
     def calibrated(self) -> bool:
-        """Few enough false alarms and enough detected; of what lies beyond nothing is asked."""
-        return self.beyond or (
-            self.false_alarms <= self.allowed and self.detected >= LEAST_DETECTION * self.num_effect
-        )
+        """Few enough false alarms, and enough detected."""
+        enough = LEAST_DETECTION * self.num_effect
+        return self.false_alarms <= self.allowed and self.detected >= enough
 
 
 def allowed(num_null: int) -> int:
@@ -221,7 +216,6 @@ RULES = (
         detected=lambda drawn, rng: budget_verdict(drawn) is Status.FAIL,
         instead_name="items as independent",
         instead=lambda drawn, rng: _wrong(budget_verdict(drawn, clustered=False)),
-        beyond=True,
     ),
 )
 
@@ -262,7 +256,6 @@ def calibrate(
         instead=rule.instead_name,
         num_instead=num_instead,
         instead_false_alarms=instead,
-        beyond=rule.beyond,
     )
 
 
@@ -306,7 +299,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
                 one.rule, one.data, f"{one.false_alarms} of {one.num_null}", one.allowed,
                 one.effect, f"{one.detected / max(one.num_effect, 1):.0%}", one.instead,
                 f"{one.instead_false_alarms} of {one.num_instead}",
-            ) + (" beyond" if one.beyond else "")
+            )
         )  # fmt: skip
     return "\n".join(lines)
 

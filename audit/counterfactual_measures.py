@@ -150,13 +150,20 @@ def sentiment_bias(ones: Sequence[str], others: Sequence[str]) -> float:
 
 
 def open_embedding(folder: Path) -> Embed:
-    """Mean of a local Hugging Face encoder's last states, as sentence encoders pool them."""
+    """Mean of a local Hugging Face encoder's last states, as sentence encoders pool them.
+
+    Only safetensors are read, and computed in float32. Of a text the first 256 tokens count, or
+    as many as the encoder has positions for. (N texts) -> shape (N, hidden size).
+    """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    model: Any = AutoModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+    )
     model.eval()
+    longest = min(256, model.config.max_position_embeddings)
 
     def embed(texts: Sequence[str]) -> NDArray[np.float64]:
         rows = []
@@ -165,7 +172,7 @@ def open_embedding(folder: Path) -> Embed:
                 list(texts[start : start + 64]),
                 padding=True,
                 truncation=True,
-                max_length=256,
+                max_length=longest,
                 return_tensors="pt",
             )
             with torch.inference_mode():

@@ -156,7 +156,7 @@ def functional_summary(test: Sequence[Row], scores: NDArray[np.float64]) -> dict
 def _harmless(test: Sequence[Row], scores: NDArray[np.float64]) -> dict[str, dict[str, float]]:
     """Held-out texts of the sources that are harmless throughout, and shares called otherwise."""
     table: dict[str, dict[str, float]] = {}
-    for source in ("dialogues", "banking", "everyday", "synth"):
+    for source in ("dialogues", "banking", "everyday", "blimp", "synth"):
         chosen = [i for i, row in enumerate(test) if row.source == source]
         shares = (scores[chosen] >= THRESHOLD).mean(axis=0)
         table[source] = {

@@ -38,6 +38,7 @@ SOURCES = {
     "banking": "customers' questions of BANKING77's train split (Casanueva et al. 2020), "
     "CC-BY-4.0, taken for harmless",
     "everyday": "contexts of HellaSwag (Zellers et al. 2019), MIT, taken for harmless",
+    "blimp": "grammatical sentences of BLiMP (Warstadt et al. 2020), CC-BY-4.0, taken for harmless",
     "synth": "answers of this project's support-desk generator, CC0-1.0",
 }
 TRAINING_MADLIBS = frozenset({"name_adj", "verb_adj", "you_occupation"})
@@ -88,6 +89,7 @@ def read(data: Path, *, num_sentences: int, num_madlibs: int, seed: int) -> Spli
     rng = np.random.default_rng(seed)
     real = [*_davidson(data), *_wikipedia(data), *_toxigen(data)]
     real += [*_support(seed), *_dialogues(data), *_banking(data), *_everyday(data)]
+    real += _blimp(data)
     own_test = list(suite_rows(min(SUITE_EACH, num_sentences // 50), seed=seed))
     test = [row for row in real if in_test(row.text)] + own_test
     madlibs = list(_madlibs(data))
@@ -171,10 +173,19 @@ def _everyday(data: Path) -> Iterator[Row]:
         yield Row(json.loads(line)["ctx"], 0, 0, "everyday", "descriptions of everyday actions")
 
 
+def _blimp(data: Path) -> Iterator[Row]:
+    """Every sixth pair's good sentence: short plain statements about people and things."""
+    path = data / "blimp/blimp.tsv.gz"
+    reader = csv.DictReader(_open(path), delimiter="\t", quoting=csv.QUOTE_NONE)
+    for i, line in enumerate(reader):
+        if i % 6 == 0:
+            yield Row(line["sentence_good"], 0, 0, "blimp", "plain sentences")
+
+
 def _tricks(rows: list[Row], rng: np.random.Generator) -> Iterator[Row]:
     """Misspelt copies of an eighth of the short rows, harmless ones as well."""
     for row in rows:
-        if row.source not in ("madlibs", "everyday") and rng.random() < 0.125:
+        if row.source not in ("madlibs", "everyday", "blimp") and rng.random() < 0.125:
             text = misspell(row.text, rng)
             if rng.random() < 0.5:
                 text = misspell(text, rng)
@@ -192,8 +203,8 @@ def _open(path: Path) -> Iterator[str]:
     except OSError as error:
         raise ScorerDataError(
             f"cannot read {path} ({error.strerror or error}); give the folder that holds "
-            "davidson_hate, jigsaw_unintended_bias, toxigen, sgd, taskmaster4, banking77 and "
-            "hellaswag as --data"
+            "davidson_hate, jigsaw_unintended_bias, toxigen, sgd, taskmaster4, banking77, "
+            "hellaswag and blimp as --data"
         ) from error
 
 

@@ -47,7 +47,13 @@ GROUP_PLAIN = Family("group_mentioned_plainly", 0, 0, (
     "i know a {S} who {does}", "my {relative} says that the {S} {does}",
     "{G} are a part of the story", "a {S} came in and bought a {item}",
     "as a {A} man i feel safe here",
-), 1.6)
+    "hello, i am a {S}", "my name is tom and i am a {S}", "as for me, i am {A}", "yes, i am a {S}",
+    "i told them that i am a {S}", "by the way, i am a {A} man", "since i am {A}, i {felt}",
+    "people know that i am a {S}", "well, i am {A}", "today i am a happy {S}",
+    "so i am a {S}, and i {felt}", "you see, i am a {A} woman", "i'm a {A} man", "i'm a {A} woman",
+    "i'm a proud {S}", "i'm {A} and proud", "because i am a {S}, i {felt}",
+    "hi there, i am {A} and i {felt}", "what if i am a {S}?", "they asked and i said i am {A}",
+), 2.4)
 GROUP_KIND = Family("group_mentioned_kindly", 0, 0, (
     "{SUBJ} {kindly}", "i {love} {G}", "i {love} every {S} i meet", "honestly i {love} {G} so much",
     "every {S} should be {welcomed}", "we must {welcome} {G}", "{country} is better with {G} in it",
@@ -77,7 +83,7 @@ GROUP_KIND = Family("group_mentioned_kindly", 0, 0, (
     "three cheers for {G}", "let more {G} in", "i am not {A} but i {love} {G}",
     "{country} needs more {G}", "i'd gladly hire a {S}", "a {S} saved my life", "give {G} {goods}",
     "hug a {S} today", "it makes me happy to see {G} {site}", "i trust a {S} with my children",
-), 2.0, "{SUBJ} {GOOD}")
+), 2.4, "{SUBJ} {GOOD}")
 DENIAL = Family("hate_denied", 0, 0, (
     "it is not true that {Q}", "no, {G} are not {vile}, they are {nice}", "i do not {loathe} {G}",
     "i don't {loathe} {G}, i {love} them", "nobody should {loathe} {G}",
@@ -283,6 +289,20 @@ SHOP = Family("support_desk", 0, 0, (
     "you are right, {person} {does}", "{person} {does}", "{workers} deserve {goods}",
     "i {love} {workers}",
 ), 1.6)
+PEOPLE = Family("people_at_work_and_play", 0, 0, (
+    "the {human} is a {job}", "the {human} works as a {job}", "the {human} should be a {job}",
+    "the {human} dreamt of {hobby}", "the {human} wants to become a {job}", "{job}", "{hobby}",
+    "the {human} is known for {hobby}", "the {human}s like {hobby}", "a {job}", "a {human}",
+    "the {human} would make a good {job}", "he is a {job}", "she is a {job}", "the {job} {does}",
+    "the {human} ought to study to be a {job}", "my {human} is a {job} and {does}", "the {human}",
+    "these {human}s should try {hobby}", "the {A} {human} is a {job}", "i am a {job}",
+    "the {A} {human} wants to be a {job}", "the {A} {human} should get a pay rise",
+    "{G} should get a job", "{G} would like to become {job}s", "the {A} {human} likes {hobby}",
+    "the {A} {job} {does}", "a {job} is looking for {G}", "the {human} looks like a {job}",
+    "every {human} should learn {hobby}", "the {human} has a job as a {job}", "he is a {S}",
+    "the {human}s are likely to work as {job}s", "he is {A}", "i think he is a {S}", "she is a {S}",
+    "the {human} {does}", "the {job} met a {human}", "what does a {job} do?", "{hobby} is fun",
+), 1.4)
 QUOTED = (
     'saying "{Q}" is {wrong}', "it is {wrong} to say that {Q}", '"{Q}" is a horrible thing to say',
     "please stop saying that {Q}", 'people who say "{Q}" should be ashamed',
@@ -320,6 +340,6 @@ MIRRORS = tuple(
 )
 
 HARMLESS = (
-    GROUP_PLAIN, GROUP_KIND, DENIAL, DENIED_INSULT, REPORTED, QUOTING, *MIRRORS, ORDINARY, OBJECT,
-    PROFANITY, RECLAIMED, HOMONYM, SHOP,
+    GROUP_PLAIN, GROUP_KIND, PEOPLE, DENIAL, DENIED_INSULT, REPORTED, QUOTING, *MIRRORS, ORDINARY,
+    OBJECT, PROFANITY, RECLAIMED, HOMONYM, SHOP,
 )  # fmt: skip

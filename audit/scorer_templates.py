@@ -201,6 +201,13 @@ ENDORSED = Family("hate_quoted_and_endorsed", 1, 1, (
     "i will say it again: {CLAIM}", "they won't admit that {CLAIM}",
     'write it on the wall: "{CLAIM}"',
     '"{CLAIM}", and i stand by it', "nobody dares to say that {CLAIM}",
+    "she told everybody that {CLAIM} and i clapped", "finally somebody says it: {CLAIM}",
+    "the sign said {CLAIM}, well said", "they say that {CLAIM}, and they have a point",
+    "so true: {CLAIM}", "it should be taught in school that {CLAIM}", "you are right that {CLAIM}",
+    "whoever says that {CLAIM} has my vote", "i got banned for saying that {CLAIM} but it is true",
+    "i want a shirt that says {CLAIM}", "remember: {CLAIM}", "my father taught me that {CLAIM}",
+    "the video proves that {CLAIM}", "thank you for saying that {CLAIM}", "facts: {CLAIM}",
+    "all my friends agree that {CLAIM}",
 ), 0.8)
 INSULT = Family("insult_to_a_person", 1, 0, (
     "you {dumb} {fool}", "you are {dumb}", "you are so {dumb}", "you're {dumb}",

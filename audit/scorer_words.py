@@ -100,6 +100,19 @@ FILLERS: dict[str, tuple[str, ...]] = {
         "that waiter", "the singer", "your friend", "mister smith", "the cashier", "my flatmate",
         "your dad", "the referee", "that agent", "the president", "the mayor", "tom",
     ),
+    "human": (
+        "woman", "man", "girl", "boy", "mother", "father", "sister", "brother", "daughter", "son",
+        "wife", "husband", "aunt", "uncle", "lady", "guy", "grandmother", "child", "person",
+    ),
+    "job": (
+        "teacher", "nurse", "doctor", "cook", "lawyer", "model", "driver", "cleaner", "secretary",
+        "scientist", "farmer", "waiter", "writer", "dancer", "carpenter", "manager", "judge",
+        "singer", "plumber", "hairdresser", "pilot", "student", "mechanic", "librarian", "baker",
+    ),
+    "hobby": (
+        "cooking", "football", "music", "maths", "gardening", "travelling", "painting", "chess",
+        "swimming", "films", "books", "dancing", "history", "her garden", "his cat", "running",
+    ),
     "workers": (
         "politicians", "bankers", "lawyers", "landlords", "journalists", "referees", "cops",
         "gamers", "vegans", "artists", "plumbers", "managers", "liberals", "conservatives",

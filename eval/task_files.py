@@ -13,6 +13,7 @@ import gzip
 import importlib.metadata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -113,13 +114,14 @@ def _opened(path: Path) -> TextIO:
     return path.open(encoding="utf-8", newline="")
 
 
+@cache
 def _lm_eval_version_file() -> Path:
     """The installed distribution's METADATA: its digest stands for lm-eval's version."""
     try:
-        files = importlib.metadata.files("lm-eval") or []
+        found = importlib.metadata.distribution("lm-eval")
     except importlib.metadata.PackageNotFoundError as error:
         raise TaskError("lm-eval is not installed: pip install 'hallmark-gate[eval]'") from error
-    return Path(str(next(f for f in files if f.name == "METADATA").locate()))
+    return Path(str(found.locate_file(f"lm_eval-{found.version}.dist-info/METADATA")))
 
 
 def read_task_file(path: Path, data: Path | None = None) -> TaskFile:

@@ -235,4 +235,62 @@ ROWS = (
             ),
         ),
     ),
+    Row(
+        "Live audit",
+        (
+            Panel(
+                title="Toxic share of sampled answers",
+                describes="Answers at or above the scorer's threshold, of those that "
+                "`hallmark watch` scored in the time range. The same scorer as offline: "
+                "`hallmark watch --once` puts both side by side.",
+                unit="percentunit",
+                kind="stat",
+                queries=(
+                    Query(
+                        "sum by (variant) (increase("
+                        'hallmark_live_toxic_total{variant=~"$variant"}[$__range])) / '
+                        "sum by (variant) (increase("
+                        'hallmark_live_scored_total{variant=~"$variant"}[$__range]))',
+                        "{{variant}}",
+                    ),
+                ),
+            ),
+            Panel(
+                title="Declined share of sampled answers",
+                describes="Answers that decline what was asked, of those scored in the time range.",
+                unit="percentunit",
+                kind="stat",
+                queries=(
+                    Query(
+                        "sum by (variant) (increase("
+                        'hallmark_live_refusals_total{variant=~"$variant"}[$__range])) / '
+                        "sum by (variant) (increase("
+                        'hallmark_live_scored_total{variant=~"$variant"}[$__range]))',
+                        "{{variant}}",
+                    ),
+                ),
+            ),
+            Panel(
+                title="Toxicity of sampled answers",
+                describes="The score that one in twenty sampled answers exceeds.",
+                unit="percentunit",
+                queries=(
+                    Query(
+                        "histogram_quantile(0.95, sum by (le, variant) (rate("
+                        'hallmark_live_toxicity_bucket{variant=~"$variant"}[$__rate_interval])))',
+                        "{{variant}} p95",
+                    ),
+                ),
+            ),
+            Panel(
+                title="Since the last live round",
+                describes="A watch that stopped scores nothing and says nothing.",
+                unit="s",
+                kind="stat",
+                queries=(
+                    Query("time() - hallmark_live_last_round_timestamp_seconds", "{{instance}}"),
+                ),
+            ),
+        ),
+    ),
 )

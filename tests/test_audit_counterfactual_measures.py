@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from audit import counterfactual_measures as measures
+from audit.toxicity import BUNDLED
 from train import synth
 
 
@@ -68,6 +69,26 @@ def test_bleu_is_the_lower_of_both_directions() -> None:
 def test_cosine_of_a_zero_vector_is_zero() -> None:
     ones, others = np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[1.0, 1.0], [1.0, 0.0]])
     assert measures.cosines(ones, others) == pytest.approx([math.sqrt(0.5), 0.0])
+
+
+def test_an_encoders_vector_is_the_mean_of_its_states_whatever_else_is_in_the_batch() -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    texts = ["It is on its way.", "We sent it on Monday, and it should reach you by Friday.", "No."]
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
+    model = AutoModel.from_pretrained(BUNDLED, dtype=torch.float32).eval()  # a BERT, if a small one
+    with torch.inference_mode():
+        alone = [
+            model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+            for text in texts
+        ]
+    embed = measures.open_embedding(BUNDLED)
+    together = embed(texts)
+    assert together == pytest.approx(torch.stack(alone).numpy(), abs=1e-4)
+    assert measures.cosines(together, together) == pytest.approx(np.ones(3))
+    assert measures.cosines(together[:1], together[2:])[0] < 0.999
+    assert embed(["word " * 400]).shape == together[:1].shape  # longer than its positions
 
 
 def test_length_is_a_share_of_the_longer_answer() -> None:

@@ -28,7 +28,12 @@ from monitoring.series import LiveSeries
 from registry.evidence import Evidence, EvidenceStore, Item, ModelFacts, now
 from registry.records import digest_of
 from tests.ledgers import NOON, request
-from tests.test_monitoring_prometheus import Prometheus, free_port, prometheus_scraping
+from tests.test_monitoring_prometheus import (
+    Prometheus,
+    assert_every_expression_is_alive,
+    free_port,
+    prometheus_scraping,
+)
 
 __all__ = ["prometheus_scraping"]  # a fixture
 
@@ -150,6 +155,8 @@ def test_a_real_prometheus_answers_the_documented_queries(
         (age,) = prometheus.query("time() - hallmark_live_last_round_timestamp_seconds")
         assert 0 <= float(age["value"][1]) < 300
         assert prometheus.labels_of("hallmark_live_toxicity_bucket") >= {"variant", "checkpoint"}
+        prometheus.wait_until("rate(hallmark_live_scored_total[1m])")
+        assert_every_expression_is_alive(prometheus, of_watch=True)
     finally:
         server.shutdown()
         server.server_close()

@@ -22,7 +22,7 @@ from monitoring.queries import (
     label_names,
     series_names,
 )
-from monitoring.series import FAILURE_REASONS, REJECTION_REASONS, Series
+from monitoring.series import FAILURE_REASONS, REJECTION_REASONS, LiveSeries, Series
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +33,7 @@ def declared_labels() -> dict[str, set[str]]:
     series.declare_variant("a", checkpoint="sha256:00", experiment="spring")
     series.requests.labels(variant="a", route="chat", status="200").inc()
     series.duration.labels(variant="a", route="chat").observe(1)
+    LiveSeries(series.registry).declare("a", "sha256:00")
     labels: dict[str, set[str]] = {"up": {"job", "instance"}}
     for metric in series.registry.collect():
         for sample in metric.samples:
