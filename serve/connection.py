@@ -88,7 +88,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._waiting_for, self._counted = "head", 0
         super().on_message_begin()
-        self.scope["extensions"] = {WATCH: self.watch}
+        self.scope["extensions"] = {WATCH: {"set": self.watch}}
 
     def on_url(self, url: bytes) -> None:
         self._count(url)

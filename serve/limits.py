@@ -18,7 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 WATCH = "hallmark.watch"
-"""Extension of a scope: takes what to call once the client has gone, and None to end that."""
+"""Extension of a scope: its ``set`` takes what to call once the client has gone, or None."""
 
 
 class ClientGone(Exception):
@@ -64,8 +64,9 @@ def when_gone(scope: Scope, receive: Receive, gone: Callable[[], None]) -> Calla
 
     Where the server has no WATCH a task waits for ASGI's message, which costs more.
     """
-    watch = scope.get("extensions", {}).get(WATCH)
-    if watch is not None:
+    server = scope.get("extensions", {}).get(WATCH)
+    if server is not None:
+        watch = server["set"]
         watch(gone)
         return lambda: watch(None)
     return asyncio.ensure_future(_receive_until_gone(receive, gone)).cancel
