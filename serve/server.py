@@ -22,7 +22,7 @@ class Server(uvicorn.Server):
     """Uvicorn without signal handlers of its own: the process decides what a signal means.
 
     What is there once it has started stays until the end, so the garbage collector never looks
-    at it again: that took 50 ms at a time and a fifth of the CPU time.
+    at it again, which took a fifth of the CPU time.
     """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
