@@ -9,12 +9,14 @@ answer unread is cut off, which ends its request like that of one that has gone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serve.errors import ApiError
 from serve.headers import dressed
+from serve.limits import WATCH
 from serve.settings import ServeSettings
 
 
@@ -35,6 +37,7 @@ class Connection(HttpToolsProtocol):
     _received = 0  # bytes of a head that is not complete
     _timer: asyncio.TimerHandle | None = None
     _refusal: ApiError | None = None
+    _gone: Callable[[], None] | None = None  # of the request that is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,6 +47,17 @@ class Connection(HttpToolsProtocol):
         self._end_wait()
         self._taken()
         super().connection_lost(exc)
+        if self._gone is not None:
+            self._gone()
+            self._gone = None
+
+    def watch(self, gone: Callable[[], None] | None) -> None:
+        """See ``limits.WATCH``; requests of one connection are answered one after the other."""
+        self._gone = gone
+        if gone is not None:
+            self.flow.resume_reading()  # else nobody sees the connection's end
+            if self.cycle.disconnected:
+                gone()
 
     def pause_writing(self) -> None:
         # Closing would wait until the client has read what is buffered.
@@ -74,6 +88,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._waiting_for, self._counted = "head", 0
         super().on_message_begin()
+        self.scope["extensions"] = {WATCH: {"set": self.watch}}
 
     def on_url(self, url: bytes) -> None:
         self._count(url)

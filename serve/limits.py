@@ -1,7 +1,11 @@
-"""How large a request's body may be. Its head and its pace: ``serve.connection``."""
+"""How large a request's body may be, and whether somebody still waits for its answer.
+
+Its head and its pace: ``serve.connection``.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -11,6 +15,10 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+WATCH = "hallmark.watch"
+"""Extension of a scope: its ``set`` takes what to call once the client has gone, or None."""
 
 
 class ClientGone(Exception):
@@ -49,6 +57,25 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             raise _too_large(max_bytes)
         parts.append(part)
     return b"".join(parts)
+
+
+def when_gone(scope: Scope, receive: Receive, gone: Callable[[], None]) -> Callable[[], object]:
+    """Call ``gone`` once the client has closed its connection, until what this returns is called.
+
+    Where the server has no WATCH a task waits for ASGI's message, which costs more.
+    """
+    server = scope.get("extensions", {}).get(WATCH)
+    if server is not None:
+        watch = server["set"]
+        watch(gone)
+        return lambda: watch(None)
+    return asyncio.ensure_future(_receive_until_gone(receive, gone)).cancel
+
+
+async def _receive_until_gone(receive: Receive, gone: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone()
 
 
 def _too_large(max_bytes: int) -> ApiError:

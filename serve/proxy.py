@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import aiohttp
 
@@ -25,7 +24,7 @@ from serve.consent import purposes_of
 from serve.errors import ApiError, error_event
 from serve.exchange import CLIENT_GONE, ROUTES, Exchange, clock, parse_body, rewritten, user_of
 from serve.keys import KeyRing
-from serve.limits import ClientGone, Receive, Scope, Send, header, read_body
+from serve.limits import ClientGone, Receive, Scope, Send, header, read_body, when_gone
 from serve.meter import Meter
 from serve.quotas import Quotas, tokens_asked
 from serve.recorder import Recorder
@@ -80,7 +79,7 @@ class Proxy:
             self._spans.begin(exchange)
         try:
             raw = await self._accept(exchange, scope, receive)
-            await self._answer(exchange, raw, receive, send)
+            await self._answer(exchange, raw, scope, receive, send)
         except ClientGone:
             pass
         except ApiError as error:
@@ -121,11 +120,19 @@ class Proxy:
             return not self._settings.require_consent
         return bool(exchange.purposes)
 
-    async def _answer(self, exchange: Exchange, raw: bytes, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, exchange: Exchange, raw: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Take a slot and relay; stop the engine's work at once where the client goes away."""
         task = asyncio.current_task()
         assert task is not None
-        watcher = asyncio.ensure_future(_watch(exchange, receive, task))
+
+        def gone() -> None:
+            if not exchange.finished:
+                exchange.gone = True
+                task.cancel()  # which closes the engine's side too
+
+        end_watch = when_gone(scope, receive, gone)
         try:
             await self._take_slot(exchange)
             await self._relay(exchange, raw, send)
@@ -136,7 +143,7 @@ class Proxy:
             exchange.status = CLIENT_GONE
         finally:
             exchange.finished = True
-            watcher.cancel()
+            end_watch()
 
     async def _take_slot(self, exchange: Exchange) -> None:
         """Of the key's limits and of the variant's engine. Raises ApiError 429 or 503.
@@ -189,11 +196,7 @@ class Proxy:
         """Raises UpstreamFailure, aiohttp.ClientError or TimeoutError where the engine fails."""
         assert exchange.lease is not None
         upstream = exchange.lease.upstream
-        headers = {
-            "Content-Type": "application/json",
-            "X-Request-Id": exchange.request_id,
-            **exchange.context,
-        }
+        headers = {"X-Request-Id": exchange.request_id, **exchange.context}
         response = await upstream.post(exchange.path, body, headers)
         async with response:
             if response.status == 404 and exchange.route == "embeddings":
@@ -356,12 +359,3 @@ def _no_embeddings(variant: str) -> ApiError:
         "not_found",
         reason="invalid_request",
     )
-
-
-async def _watch(exchange: Exchange, receive: Receive, task: asyncio.Task[Any]) -> None:
-    """Cancel the request's task once its client is gone, which closes the engine's side too."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    if not exchange.finished:
-        exchange.gone = True
-        task.cancel()

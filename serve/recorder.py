@@ -27,7 +27,7 @@ from train.privacy import mask
 log = logging.getLogger("hallmark.recorder")
 
 BATCH_ROWS = 512
-LINGER_SECONDS = 0.05
+LINGER_SECONDS = 0.2  # a batch is one transaction, and costs little more with more rows
 WRITE_ATTEMPTS = 3
 RECENT_REQUESTS = 20_000
 REMEMBERED_SECONDS = 60.0  # that records were lost

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import socket
 from collections.abc import Iterator
 
 import uvicorn
@@ -12,9 +14,22 @@ from serve.connection import connection_class
 from serve.listen import BACKLOG
 from serve.settings import ServeSettings
 
+GC_THRESHOLDS = (20_000, 10, 10)
+"""For gc.set_threshold: hundreds of requests in flight are not searched again for each few."""
+
 
 class Server(uvicorn.Server):
-    """Uvicorn without signal handlers of its own: the process decides what a signal means."""
+    """Uvicorn without signal handlers of its own: the process decides what a signal means.
+
+    What is there once it has started stays until the end, so the garbage collector never looks
+    at it again, which took a fifth of the CPU time.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -83,8 +83,9 @@ class Upstream:
         url = "http://engine" + path
         for attempt in (1, 2):
             try:
+                data = aiohttp.BytesPayload(body, content_type="application/json")
                 return await self.session.post(
-                    url, data=body, headers=headers, allow_redirects=False
+                    url, data=data, headers=headers, allow_redirects=False
                 )
             except aiohttp.ClientConnectorError as error:
                 raise UpstreamFailure("connect", "the engine is not there", status=503) from error

@@ -224,5 +224,6 @@ def running_server(
     """One gateway with two real engines for all tests that only ask it things."""
     home = Home.at(tmp_path_factory.mktemp("served") / "home")
     variants = two_hallmarked_checkpoints(home)
-    with serving.start_gateway(home, variants, api_key="key-of-the-tests") as server:
+    tools = {"HALLMARK_ENGINE_EXTRA_ARGS": "--enable-auto-tool-choice,--tool-call-parser,hermes"}
+    with serving.start_gateway(home, variants, api_key="key-of-the-tests", environ=tools) as server:
         yield server

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,7 @@ def start_gateway(
     experiment: str = "spring",
     api_key: str = "",
     environ: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[RunningServer]:
     """`hallmark serve` in a process of its own, ready to answer; ended with SIGTERM."""
     from registry.checkpoint import read_manifest
@@ -75,7 +76,10 @@ def start_gateway(
     began = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            gateway_command(home, variants, port=port, model=model, experiment=experiment),
+            [
+                *gateway_command(home, variants, port=port, model=model, experiment=experiment),
+                *options,
+            ],
             cwd=ROOT,
             stdout=output,
             stderr=output,

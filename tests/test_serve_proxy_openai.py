@@ -81,7 +81,7 @@ def test_a_named_tool_is_called_with_arguments_of_its_schema(client):
         "required": ["urgent"],
         "additionalProperties": False,
     }
-    function = {"name": "look_up", "parameters": parameters}
+    function = {"name": "look_up", "parameters": parameters, "strict": True}
     answer = client.chat.completions.create(
         model="support@a",
         messages=QUESTION,
