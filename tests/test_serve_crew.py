@@ -192,7 +192,9 @@ async def test_what_the_parent_learns_of_engines_every_worker_follows(tmp_path):
         for _ in range(8):
             status, headers, _ = await here.chat(model="support@b")
             assert (status, headers["x-hallmark-checkpoint"]) == (200, new.checkpoint)
-        assert await here.value("hallmark_variant_info", variant="b") == 1
+        async with asyncio.timeout(10):  # until the other worker has followed as well
+            while await here.value("hallmark_variant_info", variant="b") != 1:
+                await asyncio.sleep(0.05)
         assert len(fake.bodies) == 8
         assert len(here.engines["b"].bodies) == 1
         here.engines["b"].release.set()
