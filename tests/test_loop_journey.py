@@ -11,7 +11,7 @@ from tests.journeys import run, shortened
 
 pytestmark = pytest.mark.slow
 
-STEPS = {"real-base-cpu": 160, "real-sft-cpu": 80, "real-prefer-cpu": 40}
+STEPS = {"real-base-cpu": 80, "real-sft-cpu": 40, "real-prefer-cpu": 20}
 
 
 @pytest.mark.timeout(2400)
