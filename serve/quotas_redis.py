@@ -32,8 +32,8 @@ log = logging.getLogger("hallmark.quotas")
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
-CONNECT_SECONDS = 0.5
-REPLY_SECONDS = 1.0
+CONNECT_SECONDS = 2.0
+REPLY_SECONDS = 2.0
 MAX_CONNECTIONS = 32  # a burst of requests waits for one of these instead of opening its own
 SETTLE_ATTEMPTS = 3
 SETTLE_PAUSE_SECONDS = 0.5

@@ -75,7 +75,7 @@ def test_an_answer_names_variant_checkpoint_experiment_and_request(running_serve
     assert (row.variant, row.status, row.experiment) == (variant, 200, "spring")
     assert (row.completion_tokens, row.finish_reason) == (8, "length")
     assert row.checkpoint == running_server.checkpoints[variant]
-    # A random model may say NUL, which PostgreSQL keeps in no text and SQLite's copy neither.
+    # A random model may say NUL, which PostgreSQL stores in no text: the ledger replaces it.
     assert row.answer == answer.choices[0].message.content.replace("\0", "\ufffd")
 
 
