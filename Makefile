@@ -11,11 +11,12 @@ loop-real: setup     ## the whole loop on real data: make loop-real DATA=../shar
 	@$(BIN)/hallmark --home .hallmark-real loop --data $(DATA)
 
 test: setup          ## everything that is quick
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not engine" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "engine and not slow"
 
 test-slow: setup     ## the long end-to-end runs: the demo and the loop on real data among them
 	@$(BIN)/python -m pytest -m slow tests/test_demo_journey.py
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore=tests/test_demo_journey.py -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore=tests/test_demo_journey.py -n 2 --dist loadfile
 
 lint: setup          ## style and strict types
 	@$(BIN)/ruff check .
