@@ -16,8 +16,8 @@ test: setup          ## everything that is quick
 
 test-slow: setup     ## the long end-to-end runs: the demo and the loop on real data among them
 	@$(BIN)/python -m pytest -m slow tests/test_demo_journey.py
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_loop_journey.py tests \
-	  --ignore=tests/test_demo_journey.py -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore=tests/test_demo_journey.py \
+	  -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup          ## style and strict types
 	@$(BIN)/ruff check .
