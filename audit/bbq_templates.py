@@ -200,6 +200,7 @@ def fill(
             ans0=answers[order[0]],
             ans1=answers[order[1]],
             ans2=answers[order[2]],
+            # BBQ's labels are the three places; an index is a plain int for the type checker
             label=order.index(2) if condition == "ambig" else right[polarity],  # type: ignore[arg-type]
         )
         for number, (polarity, condition) in enumerate(

@@ -315,7 +315,7 @@ def _field(
 def _value(name: str, task: Any, sample: Mapping[str, Any], metric: str, key: str) -> float:
     value = sample.get(metric)
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]  # what is no number is refused below
     except (TypeError, ValueError):
         number = math.nan
     if number not in (0.0, 1.0):

@@ -39,6 +39,7 @@ class Connection(HttpToolsProtocol):
     _refusal: ApiError | None = None
     _gone: Callable[[], None] | None = None  # of the request that is answered
 
+    # uvicorn itself narrows the transport here, against asyncio's own type
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for("head")

@@ -140,6 +140,7 @@ class Crew:
             self._board.detach(hand)
             writer.close()
             if process.pid is not None:
+                # prometheus_client gives this function no types
                 mark_process_dead(process.pid, path=str(self._metrics))  # type: ignore[no-untyped-call]
 
     def _end(self, *, at_once: bool) -> None:
