@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from registry.records import UserError, first_problem
 
-HEAD = "0006"
+HEAD = "0007"
 # Not Alembic's default name, which other tools keep in a database that is shared with them.
 VERSION_TABLE = "hallmark_schema"
 BUSY_TIMEOUT_SECONDS = 30.0

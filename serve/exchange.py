@@ -33,11 +33,15 @@ _ASK_USAGE = b'"stream_options":{"include_usage":true},'
 
 
 def _request_ids() -> Iterator[str]:
-    """96 random bits each, of which the system is asked for many at once: that costs less."""
+    """Milliseconds since 1970 and 80 random bits, in the manner of UUID version 7 (RFC 9562, 5.7).
+
+    In the order of time, because the ledger's index then grows at its end alone. The system
+    is asked for many random bits at once, which costs less.
+    """
     while True:
-        digits = os.urandom(12 * 256).hex()
-        for start in range(0, len(digits), 24):
-            yield "req-" + digits[start : start + 24]
+        digits = os.urandom(10 * 256).hex()
+        for start in range(0, len(digits), 20):
+            yield f"req-{time.time_ns() // 1_000_000:012x}{digits[start : start + 20]}"
 
 
 _new_request_id = _request_ids().__next__
