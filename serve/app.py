@@ -37,6 +37,7 @@ from registry.served import RequestRecord
 from serve import arena, experiment_desk, feedback, labelling, pages
 from serve.assignment import Assigner
 from serve.desk import Desk, DeskStore
+from serve.engine_client import UpstreamFailure
 from serve.errors import ApiError
 from serve.exchange import CLIENT_GONE, ROUTES
 from serve.experiment_desk import ExperimentStore
@@ -53,7 +54,6 @@ from serve.recorder import Recorder
 from serve.running import guarded_experiment, shadows_of
 from serve.settings import ServeSettings
 from serve.standing import Engines
-from serve.upstream import UpstreamFailure
 
 log = logging.getLogger("hallmark.app")
 

@@ -31,6 +31,7 @@ class Connection(HttpToolsProtocol):
     body_timeout_seconds: float
     reader_timeout_seconds: float
 
+    _out: HeadWithBody
     _unread: asyncio.TimerHandle | None = None  # runs while the client has 64 KiB to read
     _waiting_for: str | None = None  # "head" or "body" of a request that is not complete
     _counted = 0  # bytes of the fields that the parser gave
@@ -42,6 +43,7 @@ class Connection(HttpToolsProtocol):
     # uvicorn itself narrows the transport here, against asyncio's own type
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._out = HeadWithBody(transport, self.loop)
         self._wait_for("head")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,6 +103,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.cycle.transport = self._out  # type: ignore[assignment]  # it needs these methods alone
         self._waiting_for = "body"
 
     def on_message_complete(self) -> None:
@@ -163,7 +166,42 @@ class Connection(HttpToolsProtocol):
             lines = [b"%s: %s\r\n" % pair for pair in headers]
             status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
             self.transport.write(b"".join([status.encode(), *lines, b"\r\n", body]))
-        self.transport.close()
+        self._out.close()
+
+
+class HeadWithBody:
+    """An answer's way out: its head leaves with its first bytes, or at the end of the turn.
+
+    uvicorn writes them one after the other, which are two system calls here and two
+    packets for the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            self._head, data = b"", self._head + data
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self.flush)
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that nothing came after."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
 
 
 def connection_class(settings: ServeSettings) -> type[Connection]:

@@ -27,13 +27,14 @@ from registry.records import UserError, short
 from registry.signing import SigningKey
 from registry.trust import Admitted, local_key
 from serve.admission import Admission, Verified
+from serve.engine_client import UpstreamFailure
 from serve.engine_process import on_cpu
 from serve.errors import error_body
 from serve.keeper import Keeper, Seat, Tools
 from serve.listen import listening
 from serve.remote import PROOF_PATH, Proof, sign_proof
 from serve.settings import ServeSettings
-from serve.upstream import Upstream, UpstreamFailure, new_upstream
+from serve.upstream import Upstream, new_upstream
 
 ASKED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 HANDED_ON = ("Content-Type", "X-Request-Id", "traceparent", "tracestate")
@@ -77,10 +78,10 @@ class EngineServer:
             headers = {name: request.headers[name] for name in HANDED_ON if name in request.headers}
             response = await upstream.post(request.path, body, headers)
             async with response:
-                kind = response.headers.get("Content-Type", "application/json")
+                kind = response.headers.get(b"content-type", b"application/json").decode("latin-1")
                 answer = web.StreamResponse(status=response.status, headers={"Content-Type": kind})
                 await answer.prepare(request)
-                async for chunk in response.content.iter_any():
+                while chunk := await response.readany():
                     await answer.write(chunk)
                 await answer.write_eof()
                 return answer

@@ -9,7 +9,8 @@ from typing import Any
 
 from registry.golden import TOLERANCES, Golden, GoldenText
 from registry.records import UserError, short
-from serve.upstream import Upstream, UpstreamFailure
+from serve.engine_client import UpstreamFailure
+from serve.upstream import Upstream
 
 BACKEND = "vllm"
 WIDEST = max(TOLERANCES.values())

@@ -20,9 +20,10 @@ from typing import Protocol
 
 from registry.records import UserError
 from serve.admission import Admission, AdmissionError, Verified
+from serve.engine_client import UpstreamFailure
 from serve.engine_process import EngineProcess, launch
 from serve.settings import ServeSettings, VariantPlan
-from serve.upstream import State, Upstream, UpstreamFailure
+from serve.upstream import State, Upstream
 
 log = logging.getLogger("hallmark.engines")
 
@@ -146,7 +147,7 @@ class Keeper:
         if not self.first.done():
             self.first.cancel()
         for seat in self.seats:
-            await seat.upstream.close()
+            seat.upstream.close()
             seat.upstream.socket.unlink(missing_ok=True)
 
     def _mark(self, state: State, reason: str | None = None) -> None:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import aiohttp
-
 from monitoring.series import Series
 from serve import sse
 from serve.assignment import Assigner
 from serve.closing import Closing
 from serve.consent import HEADER as CONSENT
 from serve.consent import purposes_of
+from serve.engine_client import Answer, UpstreamFailure
 from serve.errors import ApiError, error_event
 from serve.exchange import CLIENT_GONE, ROUTES, Exchange, clock, parse_body, rewritten, user_of
 from serve.keys import KeyRing
@@ -28,12 +27,11 @@ from serve.limits import ClientGone, Receive, Scope, Send, header, read_body, wh
 from serve.meter import Meter
 from serve.quotas import Quotas, tokens_asked
 from serve.recorder import Recorder
-from serve.refusals import as_failure, check_answer, refusal_of
+from serve.refusals import check_answer, refusal_of
 from serve.replicas import Fleet
 from serve.settings import ServeSettings
 from serve.shadow import Shadows
 from serve.tracing import open_spans, trace_context
-from serve.upstream import UpstreamFailure, read_whole
 
 log = logging.getLogger("hallmark.proxy")
 
@@ -183,17 +181,16 @@ class Proxy:
             try:
                 await self._ask(exchange, body, send)
                 return
-            except (UpstreamFailure, aiohttp.ClientError, TimeoutError) as error:
-                failure = as_failure(error)
+            except UpstreamFailure as failure:
                 exchange.failure = failure.reason
                 self._meters[lease.upstream.name].failed(failure.reason)
                 if exchange.status is not None or not lease.move_on(failure):
-                    raise self._failed(exchange, failure) from error
+                    raise self._failed(exchange, failure) from failure
                 exchange.failure = None
                 exchange.restart()
 
     async def _ask(self, exchange: Exchange, body: bytes, send: Send) -> None:
-        """Raises UpstreamFailure, aiohttp.ClientError or TimeoutError where the engine fails."""
+        """Raises UpstreamFailure where the engine fails."""
         assert exchange.lease is not None
         upstream = exchange.lease.upstream
         headers = {"X-Request-Id": exchange.request_id, **exchange.context}
@@ -202,16 +199,14 @@ class Proxy:
             if response.status == 404 and exchange.route == "embeddings":
                 raise _no_embeddings(upstream.name)
             if response.status != 200:
-                raise refusal_of(response.status, await read_whole(response))
+                raise refusal_of(response.status, await response.read())
             if response.content_type == "text/event-stream":
                 await self._relay_stream(exchange, response, send)
             else:
                 await self._relay_whole(exchange, response, send)
 
-    async def _relay_whole(
-        self, exchange: Exchange, response: aiohttp.ClientResponse, send: Send
-    ) -> None:
-        data = await read_whole(response)
+    async def _relay_whole(self, exchange: Exchange, response: Answer, send: Send) -> None:
+        data = await response.read()
         exchange.heard = clock()
         check_answer(data)
         exchange.tokens = sse.usage_in(data)
@@ -224,11 +219,9 @@ class Proxy:
         exchange.finished = True
         await send({"type": "http.response.body", "body": data})
 
-    async def _relay_stream(
-        self, exchange: Exchange, response: aiohttp.ClientResponse, send: Send
-    ) -> None:
+    async def _relay_stream(self, exchange: Exchange, response: Answer, send: Send) -> None:
         events = sse.Events()
-        read = response.content.readany
+        read = response.readany
         try:
             while chunk := await read():
                 if block := events.feed(chunk):
@@ -240,10 +233,9 @@ class Proxy:
             whole = exchange.ended and exchange.finish_reason is not None
             if not whole and not exchange.complained:
                 raise UpstreamFailure("stream", "the engine ended its answer early")
-        except (UpstreamFailure, aiohttp.ClientError, TimeoutError) as error:
+        except UpstreamFailure as failure:
             if exchange.status is None:
                 raise
-            failure = as_failure(error)
             self._broken_off(exchange, failure)
             if not exchange.gone:
                 event = error_event(502, str(failure), "upstream_failed")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import aiohttp
-
 from serve import sse
+from serve.engine_client import UpstreamFailure
 from serve.errors import ApiError
-from serve.upstream import UpstreamFailure
 
 BUSY = {429: 1, 503: 2}  # seconds until a retry may help; vLLM sends no Retry-After
 CONTEXT_MARKS = ("context length", "max_model_len", "maximum model length")
@@ -41,17 +39,6 @@ def refusal_of(status: int | None, data: bytes) -> ApiError:
     code = fields.get("code")
     named = code if isinstance(code, str) else str(fields.get("type") or "invalid_request")
     return ApiError(status, message, named, param, reason="invalid_request")
-
-
-def as_failure(error: Exception) -> UpstreamFailure:
-    """What an exception while reading an answer means."""
-    if isinstance(error, UpstreamFailure):
-        return error
-    if isinstance(error, aiohttp.ServerTimeoutError):
-        return UpstreamFailure("timeout", "the engine fell silent", status=504)
-    if isinstance(error, TimeoutError):
-        return UpstreamFailure("timeout", "the engine took longer than it may", status=504)
-    return UpstreamFailure("stream", "the engine broke off its answer")
 
 
 def check_answer(data: bytes) -> None:

@@ -12,24 +12,22 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.resolver import ThreadedResolver
 from pydantic import ValidationError
 
 from registry.records import Record, UserError, canonical_json
 from registry.signing import SigningKey, make_envelope
 from serve import keeper
 from serve.admission import AdmissionError
+from serve.engine_client import Connection, UpstreamFailure
 from serve.keeper import Engine, EngineError, Keeper, Seat
 from serve.settings import ServeSettings, VariantPlan
-from serve.upstream import KEEP_ALIVE_SECONDS, Upstream, UpstreamFailure
+from serve.upstream import Upstream
 
 PROOF_PATH = "/hallmark"
 NONCE_BYTES = 16
@@ -79,29 +77,17 @@ def _refused(address: str, why: str) -> AdmissionError:
     )
 
 
-class _Fixed(ThreadedResolver):
-    """Every name leads to one address."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__()
-        self._address = (host, port)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[Any]:
-        return await super().resolve(*self._address, family)
-
-
 class RemoteUpstream(Upstream):
     """An engine behind an address instead of a socket."""
 
     address: str
     _host: str
     _port: int
-    _key: str
 
     @classmethod
     def at(cls, address: str, settings: ServeSettings, name: str, digest: str) -> RemoteUpstream:
+        key = settings.engine.key
+        secret = "" if key is None else key.get_secret_value()
         made = cls(
             name,
             digest,
@@ -109,29 +95,16 @@ class RemoteUpstream(Upstream):
             max_in_flight=settings.max_in_flight,
             silence_seconds=settings.request_timeout_seconds,
             answer_seconds=settings.answer_timeout_seconds,
+            headers={"Authorization": f"Bearer {secret}"} if secret else None,
         )
         made.address = address
         made._host, made._port = host_and_port(address)
-        key = settings.engine.key
-        made._key = key.get_secret_value() if key is not None else ""
         return made
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    resolver=_Fixed(self._host, self._port),
-                    limit=0,
-                    keepalive_timeout=KEEP_ALIVE_SECONDS,
-                ),
-                headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
-                auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            )
-        return self._session
+    async def _connect(self, made: Callable[[], Connection]) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(made, self._host, self._port)
+        return connection
 
 
 def host_and_port(address: str) -> tuple[str, int]:

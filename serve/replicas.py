@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serve.breaker import Breaker
+from serve.engine_client import UpstreamFailure
 from serve.errors import ApiError
-from serve.upstream import State, Upstream, UpstreamFailure
+from serve.upstream import State, Upstream
 
 # answered: the engine did as it should, be it with a refusal. failed: it did not. unknown: the
 # client left before that was clear.

@@ -28,7 +28,6 @@ from registry.served import Purpose
 from serve import sse
 from serve.recorder import Served
 from serve.replicas import Fleet
-from serve.upstream import read_whole
 
 log = logging.getLogger("hallmark.shadow")
 
@@ -150,7 +149,7 @@ class Shadows:
             }
             body = _whole(copied.body, upstream.model or self._model_name)
             async with await upstream.post(copied.path, body, headers) as response:
-                data = await read_whole(response)
+                data = await response.read()
                 answered = response.status < 500
                 return response.status, data
         finally:

@@ -55,7 +55,7 @@ class StandingEngines:
     async def stop(self) -> None:
         for upstream in self.upstreams.values():
             upstream.state = "draining"
-            await upstream.close()
+            upstream.close()
 
     def describe(self) -> list[dict[str, Any]]:
         return [describe(upstream) for upstream in self.upstreams.values()]

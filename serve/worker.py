@@ -171,7 +171,7 @@ class FollowedEngines:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for upstream in self._members.values():
             upstream.state = "draining"
-            await upstream.close()
+            upstream.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -207,7 +207,7 @@ class FollowedEngines:
             for upstream in [one for one in self._leaving if not one.in_flight]:
                 self._leaving.remove(upstream)
                 self._members = {k: one for k, one in self._members.items() if one is not upstream}
-                await upstream.close()
+                upstream.close()
             await asyncio.sleep(REPORT_SECONDS)
 
     def _say(self) -> None:

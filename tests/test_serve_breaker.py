@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from serve.breaker import Breaker
+from serve.engine_client import UpstreamFailure
 from serve.errors import ApiError
 from serve.replicas import Fleet, Replicas
-from serve.upstream import Upstream, UpstreamFailure
+from serve.upstream import Upstream
 
 
 @dataclass

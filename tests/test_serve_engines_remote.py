@@ -83,7 +83,7 @@ class Elsewhere:
         try:
             return await keeper.proof_of(upstream)
         finally:
-            await upstream.close()
+            upstream.close()
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from serve import upstream as upstream_module
+from serve import engine_client
 from tests.raw_engine import (
     DONE,
     EVENTS_HEAD,
@@ -119,7 +119,7 @@ async def test_an_engine_that_lies_is_502_in_openais_shape(answer):
 
 
 async def test_an_answer_larger_than_the_memory_allows_is_given_up(monkeypatch):
-    monkeypatch.setattr(upstream_module, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(engine_client, "MAX_ANSWER_BYTES", 100_000)
 
     async def endless(body, writer) -> None:
         writer.write(JSON_HEAD + b'{"choices":"')
