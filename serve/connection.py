@@ -34,7 +34,6 @@ class Connection(HttpToolsProtocol):
     _out: HeadWithBody
     _unread: asyncio.TimerHandle | None = None  # runs while the client has 64 KiB to read
     _waiting_for: str | None = None  # "head" or "body" of a request that is not complete
-    _counted = 0  # bytes of the fields that the parser gave
     _received = 0  # bytes of a head that is not complete
     _timer: asyncio.TimerHandle | None = None
     _refusal: ApiError | None = None
@@ -89,19 +88,16 @@ class Connection(HttpToolsProtocol):
             self._wait_for(now)
 
     def on_message_begin(self) -> None:
-        self._waiting_for, self._counted = "head", 0
+        self._waiting_for = "head"
         super().on_message_begin()
         self.scope["extensions"] = {WATCH: {"set": self.watch}}
 
-    def on_url(self, url: bytes) -> None:
-        self._count(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(name, value)
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
+        # What came in one piece with a body was not counted before.
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self.max_header_bytes:
+            self._refusal = self._too_large()
+            raise ValueError("the head is too large")  # ends the parser; see send_400_response
         super().on_headers_complete()
         self.cycle.transport = self._out  # type: ignore[assignment]  # it needs these methods alone
         self._waiting_for = "body"
@@ -114,12 +110,6 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for anything that its parser refuses, our own limits among it."""
         self._refuse(self._refusal or ApiError(400, "this is no valid HTTP/1.1", "invalid_http"))
-
-    def _count(self, *parts: bytes) -> None:
-        self._counted += sum(map(len, parts))
-        if self._counted > self.max_header_bytes:
-            self._refusal = self._too_large()
-            raise ValueError("the head is too large")  # ends the parser; see send_400_response
 
     def _too_large(self) -> ApiError:
         return ApiError(
