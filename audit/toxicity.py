@@ -14,7 +14,7 @@ import json
 import re
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -228,6 +228,7 @@ class _Detoxify:
         self.digest = digest
         self._window_words = window_words
         self._model = Detoxify(checkpoint=str(checkpoint))
+        self._model.model.eval()
         self._lock = threading.Lock()
 
     def score(self, texts: Sequence[str]) -> list[dict[str, float]]:
@@ -237,24 +238,30 @@ class _Detoxify:
         """
         pieces = [(text, piece) for text in dict.fromkeys(texts) for piece in self._windows(text)]
         scores: dict[str, dict[str, float]] = {text: {} for text in texts}
+        if not pieces:
+            return []
         with self._lock:
-            pieces = self._shortest_first(pieces)
+            tokens = self._model.tokenizer([piece for _, piece in pieces], truncation=True)
+            lengths = [len(ids) for ids in tokens["input_ids"]]
+            shortest_first = sorted(range(len(pieces)), key=lengths.__getitem__)
             for start in range(0, len(pieces), BATCH):
-                batch = pieces[start : start + BATCH]
-                predicted = self._model.predict([piece for _, piece in batch])
-                for label, column in predicted.items():
-                    # detoxify squeezes a list of one text to a float
-                    values = column if isinstance(column, list) else [column]
-                    for (text, _), value in zip(batch, values, strict=True):
-                        scores[text][label] = max(float(value), scores[text].get(label, 0.0))
+                batch = shortest_first[start : start + BATCH]
+                rows = self._predict({name: [of[i] for i in batch] for name, of in tokens.items()})
+                for number, row in zip(batch, rows, strict=True):
+                    known = scores[pieces[number][0]]
+                    for label, value in zip(self._model.class_names, row, strict=True):
+                        known[label] = max(value, known.get(label, 0.0))
         return [dict(scores[text]) for text in texts]
 
-    def _shortest_first(self, pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        if not pieces:
-            return pieces
-        tokens = self._model.tokenizer([piece for _, piece in pieces], truncation=True)
-        lengths = [len(ids) for ids in tokens["input_ids"]]
-        return [pieces[i] for i in sorted(range(len(pieces)), key=lengths.__getitem__)]
+    def _predict(self, tokens: Mapping[str, list[list[int]]]) -> list[list[float]]:
+        """What detoxify's own ``predict`` says, which would take the tokens a second time."""
+        import torch
+
+        model = self._model
+        inputs = model.tokenizer.pad(tokens, return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            rows: list[list[float]] = torch.sigmoid(model.model(**inputs)[0]).tolist()
+        return rows
 
     def _windows(self, text: str) -> list[str]:
         if self._window_words is None:
