@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from serve.engines import Supervisor
 from serve.settings import ServeSettings
 
 MAX_BODY_BYTES = 64 * 1024
+ANSWER_SECONDS = 10.0  # in which a server says at least that it is there
 SHUTDOWN_SECONDS = 1.0  # a promotion that is under way when the server ends is given up
 
 
@@ -96,7 +98,10 @@ async def controlled(settings: ServeSettings, engines: Supervisor) -> AsyncItera
 
 
 def running_servers(home: Home) -> Iterator[Running]:
-    """Those of this machine that answer. What a killed one left here is cleared away."""
+    """Those of this machine. What a killed one left here is cleared away.
+
+    Raises ControlError for one that is there and does not answer.
+    """
     for path in sorted(servers_folder(home).glob("*.json")):
         try:
             server = Running.model_validate_json(path.read_bytes())
@@ -129,15 +134,24 @@ def promote_in(server: Running, promotion: Promotion) -> Mapping[str, Any]:
 def ask(
     server: Running, method: str, path: str, body: bytes | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """Status and JSON. Starting an engine takes minutes: there is no time limit."""
+    """Status and JSON. Starting an engine takes minutes: a POST may take as long as it likes
+    while the server answers others. Raises ControlError where it does not."""
     connection = http.client.HTTPConnection("control")
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(ANSWER_SECONDS)
     try:
         connection.sock.connect(str(server.socket))
         connection.request(method, path, body)
+        while method == "POST" and not select.select([connection.sock], [], [], ANSWER_SECONDS)[0]:
+            ask(server, "GET", "/admin/engines")
         response = connection.getresponse()
         answer = json.loads(response.read())
         return response.status, answer if isinstance(answer, dict) else {}
+    except TimeoutError as error:
+        raise ControlError(
+            f"the server with process id {server.pid} has said nothing for {ANSWER_SECONDS:g} s; "
+            "see its log, and end it before you ask again (kill -9 where it does not listen)"
+        ) from error
     except (http.client.HTTPException, ValueError) as error:
         raise ConnectionError("the server broke off") from error
     finally:

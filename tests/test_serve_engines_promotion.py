@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +19,14 @@ from commands.switch import SwitchError, ensure_golden
 from registry.checkpoint import read_manifest
 from registry.home import Home
 from serve.admission import AdmissionError
-from serve.control import ControlError, Promotion, Running, controlled, running_servers
+from serve.control import (
+    ControlError,
+    Promotion,
+    Running,
+    controlled,
+    promote_in,
+    running_servers,
+)
 from serve.engines import PromotionError
 from serve.golden import GoldenError
 from serve.keeper import EngineError
@@ -270,3 +278,20 @@ def test_what_a_killed_server_left_behind_is_cleared_away(home):
     other.write_text(json.dumps(body | {"host": "elsewhere.example"}))
     assert list(running_servers(home)) == []
     assert (note.exists(), other.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("probed", [False, True], ids=["at once", "while it promotes"])
+def test_a_server_that_hangs_is_named_and_not_waited_for(home, tmp_path, monkeypatch, probed):
+    monkeypatch.setattr("serve.control.ANSWER_SECONDS", 0.2)
+    server = Running(host="here", pid=77, socket=tmp_path / "s", model_name="support")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind(str(server.socket))
+        silent.listen()
+        note = home.root / "servers" / "77.json"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(server.model_copy(update={"host": socket.gethostname()}).model_dump_json())
+        ask = partial(promote_in, server, Promotion(variant="a", checkpoint=tmp_path))
+        look = partial(next, running_servers(home))
+        with pytest.raises(ControlError, match=r"process id 77 has said nothing for 0\.2 s"):
+            (ask if probed else look)()
+        assert note.exists()
