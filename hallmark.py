@@ -89,6 +89,22 @@ def status(context: typer.Context, json: Json = False) -> int:
     return state.status(session(context), json=json)
 
 
+@app.command("import")
+def import_(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A Hugging Face model's folder, or a LoRA's.")],
+    name: NewName,
+    base: Annotated[str | None, typer.Option(help="The checkpoint that a LoRA is upon.")] = None,
+) -> int:
+    """Take in a checkpoint that was trained elsewhere, so that it can be gated and served.
+
+    [dim]Example: hallmark import runs/last --name candidate[/dim]
+    """
+    from commands import importing
+
+    return importing.import_checkpoint(session(context), folder, name=name, base=base)
+
+
 @data_app.command("synth")
 def data_synth(
     context: typer.Context,

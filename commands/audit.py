@@ -103,7 +103,7 @@ def run_audit(
     for one in left_out:
         session.say(f"  not measured: {one.entry} {one.needs}")
     _show_plan(session, plan)
-    opened_by = HERE.opener()
+    opened_by = HERE.opener(session)
     store = EvidenceStore(session.home.evidence)
     missing = [
         entry

@@ -85,7 +85,7 @@ def measure_and_judge(
     if base_digest is not None:
         row = session.ledger.resolve(base_digest)
         title = f"{against} ({row.name})"
-        baseline = measure(session, policy, Path(row.uri), title, how.opener())
+        baseline = measure(session, policy, Path(row.uri), title, how.opener(session))
         if how.early_fail and base_digest != manifest.weights_digest:
             lost = first_looks(session, policy, folder, baseline, opened_by)
     if lost is not None:
@@ -131,7 +131,7 @@ def run_gate(
         manifest,
         against=against,
         base_digest=baseline_digest(session, against),
-        opened_by=how.opener(),
+        opened_by=how.opener(session),
         how=how,
     )
     verdict = judged.verdict

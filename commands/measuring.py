@@ -16,7 +16,7 @@ from eval.gate import Policy
 from eval.measure import OpenPool, collect, entry_digest, open_pool
 from eval.policy import Entry
 from eval.resume import Pool, ResumableRunner
-from registry.checkpoint import verify
+from registry.checkpoint import read_manifest, verify
 from registry.evidence import Evidence, EvidenceStore
 
 
@@ -31,16 +31,17 @@ class How:
     ray: str | None = None
     """Address of the Ray cluster that measures; None is this process."""
 
-    def opener(self) -> OpenPool:
+    def opener(self, session: Session) -> OpenPool:
         """Loads each checkpoint once, however often it is asked for."""
 
         @cache
         def opened(folder: Path) -> Pool:
+            base = session.base_of(read_manifest(folder))
             if self.ray is None:
-                return open_pool(folder)
+                return open_pool(folder, base)
             from eval.ray_pool import RayPool
 
-            return RayPool(folder, self.ray)
+            return RayPool(folder, self.ray, base=base)
 
         return opened
 

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from commands.session import Session
 from commands.state import ensure_trust
-from commands.switch import base_of
 from registry.checkpoint import read_manifest
 from registry.records import UserError
 from serve.experiment_desk import design_of
@@ -69,7 +68,7 @@ def variant_plan(session: Session, text: str, options: Options | None = None) ->
             name=name,
             checkpoint=folder,
             weight=float(weight),
-            base=base_of(session, read_manifest(folder)),
+            base=session.base_of(read_manifest(folder)),
             replicas=options.replicas,
             engines=options.addresses(name),
             follows=reference if reference in session.ledger.aliases() else None,

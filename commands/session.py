@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from registry.checkpoint import MANIFEST, read_manifest
+from registry.checkpoint import MANIFEST, Manifest, read_manifest
 from registry.home import Home
 from registry.ledger import Ledger
 from registry.records import UserError
@@ -61,6 +61,12 @@ class Session:
             self.ledger.record_checkpoint(manifest, str(folder.resolve()))
             return folder.resolve()
         return Path(self.ledger.resolve(reference).uri)
+
+    def base_of(self, manifest: Manifest) -> Path | None:
+        """The folder of an adapter's base; None for a checkpoint that stands alone."""
+        if not manifest.is_adapter or manifest.parent_digest is None:
+            return None
+        return Path(self.ledger.resolve(manifest.parent_digest).uri)
 
     @contextmanager
     def progress(self, description: str, unit: str = "") -> Iterator[ProgressCallback]:

@@ -21,16 +21,16 @@ class SwitchError(UserError):
 
 def ensure_golden(session: Session, folder: Path, manifest: Manifest) -> None:
     """Measure and keep what the weights say of the golden texts, unless the ledger knows it."""
-    if manifest.is_adapter or session.ledger.golden(manifest.weights_digest):
+    if session.ledger.golden(manifest.weights_digest):
         return
-    session.ledger.record_golden(measure_golden(folder))
+    session.ledger.record_golden(measure_golden(folder, session.base_of(manifest)))
 
 
-def measure_golden(folder: Path) -> Golden:
+def measure_golden(folder: Path, base: Path | None = None) -> Golden:
     """The golden texts' log-probabilities by the runner that measures for the gate."""
     from eval.runner import open_runner
 
-    runner = open_runner(folder)
+    runner = open_runner(folder, base)
     said = runner.continuations(GOLDEN_PROMPTS)
     return Golden(
         weights_digest=runner.facts.weights_digest,
@@ -48,13 +48,6 @@ def measure_golden(folder: Path) -> Golden:
         ),
         measured_at=datetime.now(UTC),
     )
-
-
-def base_of(session: Session, manifest: Manifest) -> Path | None:
-    """The folder of an adapter's base; None for a checkpoint that stands alone."""
-    if not manifest.is_adapter or manifest.parent_digest is None:
-        return None
-    return Path(session.ledger.resolve(manifest.parent_digest).uri)
 
 
 def followers(session: Session, alias: str) -> list[tuple[Running, str]]:
@@ -83,13 +76,7 @@ def switch(session: Session, alias: str, folder: Path, manifest: Manifest) -> in
     if not following:
         return 0
     ensure_golden(session, folder, manifest)
-    if not session.ledger.golden(manifest.weights_digest):
-        raise SwitchError(
-            f"{manifest.name} is an adapter, and nothing measured what it should say, so that no "
-            f"running server can prove it; {alias} stays where it was. Stop `hallmark serve`, "
-            "promote, and start it again"
-        )
-    base = base_of(session, manifest)
+    base = session.base_of(manifest)
     changed: list[tuple[Running, str, str]] = []
     for server, variant in following:
         session.say(f"  starting {manifest.name} beside variant {variant} of {server.model_name}")
@@ -100,7 +87,7 @@ def switch(session: Session, alias: str, folder: Path, manifest: Manifest) -> in
             for other, name, before in changed:
                 old = Path(session.ledger.resolve(before).uri)
                 back = Promotion(
-                    variant=name, checkpoint=old, base=base_of(session, read_manifest(old))
+                    variant=name, checkpoint=old, base=session.base_of(read_manifest(old))
                 )
                 try:
                     promote_in(other, back)

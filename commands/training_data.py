@@ -31,7 +31,7 @@ def training_data(session: Session, weights_digest: str) -> TrainingData:
     folders: dict[str, Path] = {}
     for row in line:
         manifest = session.ledger.manifest(row.digest)
-        copied = manifest.stage == "import" and manifest.parent_digest is not None
+        copied = manifest.stage == "import" and manifest.parent_digest and not manifest.is_adapter
         if not manifest.datasets and not copied:
             return _unknown(
                 f"{manifest.name} came without its datasets (stage {manifest.stage}): "

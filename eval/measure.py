@@ -26,9 +26,9 @@ from registry.records import UserError, describe_unknown, file_sha256
 OpenPool = Callable[[Path], Pool]
 
 
-def open_pool(folder: Path) -> Pool:
-    """The checkpoint loaded once, in this process."""
-    return LocalPool(open_runner(folder))
+def open_pool(folder: Path, base: Path | None = None) -> Pool:
+    """The checkpoint loaded once, in this process; an adapter upon its ``base``."""
+    return LocalPool(open_runner(folder, base))
 
 
 class MeasureError(UserError):

@@ -30,11 +30,11 @@ class RayError(UserError):
 class _Worker:
     """Lives on the cluster: one runner, asked by name."""
 
-    def __init__(self, folder: str, num_threads: int) -> None:
+    def __init__(self, folder: str, base: str | None, num_threads: int) -> None:
         import torch
 
         torch.set_num_threads(num_threads)
-        self.runner = open_runner(Path(folder))
+        self.runner = open_runner(Path(folder), None if base is None else Path(base))
 
     def facts(self) -> ModelFacts:
         return self.runner.facts
@@ -56,7 +56,14 @@ class RayPool:
     Raises RayError where the cluster or the checkpoint cannot be reached.
     """
 
-    def __init__(self, folder: Path, address: str, *, threads_per_worker: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        address: str,
+        *,
+        base: Path | None = None,
+        threads_per_worker: int = 1,
+    ) -> None:
         import ray
         from ray.exceptions import RayError as RaysOwn
 
@@ -77,9 +84,8 @@ class RayPool:
             count = num_gpus or max(1, int(resources.get("CPU", 1)) // threads_per_worker)
             needs = {"num_gpus": 1} if num_gpus else {"num_cpus": threads_per_worker}
             worker = cluster.remote(**needs)(_Worker)
-            self.workers = [
-                worker.remote(str(folder.resolve()), threads_per_worker) for _ in range(count)
-            ]
+            paths = str(folder.resolve()), None if base is None else str(base.resolve())
+            self.workers = [worker.remote(*paths, threads_per_worker) for _ in range(count)]
             self._facts: ModelFacts = cluster.get([w.facts.remote() for w in self.workers])[0]
         except (RaysOwn, ConnectionError, ValueError) as error:
             last = str(error).strip().splitlines()[-1][:300]

@@ -86,11 +86,14 @@ class Runner(Protocol):
         ...
 
 
-def open_runner(folder: Path) -> Runner:
-    """Load a published checkpoint for measuring; raises CheckpointError where it is not one."""
+def open_runner(folder: Path, base: Path | None = None) -> Runner:
+    """Load a published checkpoint for measuring; an adapter with the folder of its ``base``.
+
+    Raises CheckpointError where it is none.
+    """
     from eval.torch_runner import TorchRunner
 
-    return TorchRunner(folder)
+    return TorchRunner(folder, base=base)
 
 
 class FactsOnly:

@@ -18,10 +18,10 @@ from eval.generation import generate
 from eval.packing import Row, rolling_windows, row_of
 from eval.runner import Answer, Continuation, RunnerError, Sampling
 from eval.scoring import Scorer
-from registry.checkpoint import CheckpointError, verify
+from registry.checkpoint import CheckpointError, Manifest, verify
 from registry.conversation import Message
 from registry.evidence import ModelFacts
-from registry.records import digest_of
+from registry.records import digest_of, short
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|im_end|>"
@@ -41,17 +41,21 @@ class TorchRunner:
         self,
         folder: Path,
         *,
+        base: Path | None = None,
         dtype: str = "float32",
         device: str = "cpu",
         token_budget: int | None = None,
     ) -> None:
         manifest = verify(folder)
+        model = verified_base(manifest, base) if manifest.is_adapter else folder
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
             self.model = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=DTYPES[dtype]
+                model, local_files_only=True, use_safetensors=True, dtype=DTYPES[dtype]
             )
-        except (OSError, ValueError) as error:
+            if manifest.is_adapter:
+                self.model = merged(self.model, folder)
+        except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{folder} cannot be loaded as a causal language model ({error}); "
                 "publish the checkpoint again"
@@ -233,3 +237,29 @@ class TorchRunner:
         for mark in stop:
             texts = [text.split(mark, 1)[0] for text in texts]
         return texts
+
+
+def verified_base(adapter: Manifest, base: Path | None) -> Path:
+    """The folder of an adapter's base, hashed afresh. Raises CheckpointError."""
+    parent = short(adapter.parent_digest or "unknown")
+    if base is None:
+        raise CheckpointError(
+            f"{adapter.name} is an adapter, and its base {parent} is not known here; bring it "
+            "with `hallmark import`, or name the checkpoint that both were made from"
+        )
+    found = verify(base).weights_digest
+    if found != adapter.parent_digest:
+        raise CheckpointError(
+            f"{adapter.name} is an adapter upon {parent}, and {base} holds {short(found)}"
+        )
+    return base
+
+
+def merged(model: Any, adapter: Path) -> Any:
+    """The model with a LoRA adapter's products added to its weights: it costs nothing more then.
+
+    Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4.1.
+    """
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

@@ -76,8 +76,7 @@ class Manifest(Record):
 
     @property
     def is_adapter(self) -> bool:
-        """A LoRA adapter: it answers only upon its base, which is its parent. What is signed
-        of its manifest therefore covers both."""
+        """A LoRA adapter: it answers only upon its base, which is its parent."""
         return ADAPTER_CONFIG in self.files
 
 
@@ -94,9 +93,15 @@ class Lineage(Record):
     tokens_seen: int = 0
 
 
-def weights_digest(files: Mapping[str, FileEntry]) -> str:
-    """``sha256:...`` over the sorted ``path``, ``sha256`` pairs of a checkpoint's files."""
-    return digest_of([[path, files[path].sha256] for path in sorted(files)])
+def weights_digest(files: Mapping[str, FileEntry], parent_digest: str | None = None) -> str:
+    """``sha256:...`` over the sorted ``path``, ``sha256`` pairs of a checkpoint's files.
+
+    An adapter's covers its base, ``parent_digest``, too: upon another one it says other things.
+    """
+    pairs = [[path, files[path].sha256] for path in sorted(files)]
+    if ADAPTER_CONFIG in files:
+        pairs.append(["/base", str(parent_digest)])
+    return digest_of(pairs)
 
 
 def publish(staging: Path, destination: Path, lineage: Lineage) -> Manifest:
@@ -123,7 +128,7 @@ def publish(staging: Path, destination: Path, lineage: Lineage) -> Manifest:
     }
     manifest = Manifest(
         **{name: getattr(lineage, name) for name in Lineage.model_fields},
-        weights_digest=weights_digest(files),
+        weights_digest=weights_digest(files, lineage.parent_digest),
         files=files,
         versions=library_versions(),
         code_revision=code_revision(),
@@ -163,7 +168,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise CheckpointError(
             f"{folder} has no {MANIFEST}, so it is no complete checkpoint; "
-            "publish it with `hallmark train`"
+            "take it in with `hallmark import`"
         )
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -183,7 +188,7 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path) -> Manifest:
     """The manifest, after every file was hashed afresh. Raises CheckpointError naming the file."""
     manifest = read_manifest(folder)
-    digest = weights_digest(manifest.files)
+    digest = weights_digest(manifest.files, manifest.parent_digest)
     advice = "restore the checkpoint from a copy, or train it again"
     if digest != manifest.weights_digest:
         raise CheckpointError(

@@ -204,7 +204,7 @@ def seal(verdict: Verdict, manifest: Manifest, key: SigningKey) -> dict[str, Any
             f"no hallmark for {name}: the verdict is of other weights "
             f"({short(verdict.candidate_digest)}); gate this checkpoint"
         )
-    if weights_digest(manifest.files) != manifest.weights_digest:
+    if weights_digest(manifest.files, manifest.parent_digest) != manifest.weights_digest:
         raise SigningError(f"no hallmark for {name}: its manifest was tampered with")
     statement = statement_of(verdict, manifest)
     return make_envelope(canonical_json(statement.model_dump(mode="json", by_alias=True)), key)

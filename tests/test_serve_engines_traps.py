@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
+from commands.switch import measure_golden
 from registry.checkpoint import read_manifest
 from registry.home import Home
+from serve.golden import tail_logprob
 from tests.conftest import hallmark_copy
 from tests.serving import RunningServer
 from tests.test_serve_engines_adapters import make_adapter
@@ -110,6 +112,20 @@ def test_4_two_adapters_and_their_base_have_one_fingerprint_and_three_digests_of
     assert len(set(said.values())) == len(set(digests.values())) == 3
     assert len(fingerprints) == 1
     assert len({row["pid"] for row in variants(narrow)}) == 1
+
+
+def test_the_gate_measures_an_adapter_as_vllm_says_it(narrow: RunningServer):
+    """Log-probabilities of base and adapter, added up by the gate, beside vLLM's own LoRA."""
+    folders = narrow.home.root.parent
+    for name, base in (("base", None), ("x", folders / "base")):
+        golden = measure_golden(folders / name, base)
+        for text in golden.texts:
+            asked = body(f"support@{name}", prompt=text.context + text.continuation,
+                         max_tokens=1, echo=True, logprobs=1)  # fmt: skip
+            with call(narrow, "/v1/completions", asked) as answer:
+                said, num_tokens = tail_logprob(json.load(answer), len(text.continuation))
+            assert num_tokens == text.num_tokens
+            assert said == pytest.approx(text.logprob, abs=golden.tolerance * num_tokens)
 
 
 def test_2_a_queue_that_is_full_inside_the_engine_is_an_honest_status(narrow: RunningServer):
