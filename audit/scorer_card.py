@@ -287,7 +287,8 @@ def write_card(folder: Path, body: Mapping[str, Any], sources: Mapping[str, str]
         f"The {body['settings']['num_epochs']} epochs took {body['training']['seconds']:.0f} s "
         f"with {threads} thread(s). Another training gives other weights: the tokenizer's library "
         "numbers single letters in another order each time, and another number of threads sums in "
-        "another. Two trainings' figures differed by up to .02, the lowest AUC of an identity by .03.",
+        "another. Two trainings' figures differed by up to .02, the lowest AUC of an identity by "
+        ".03.",
         "",
         "Classes: `toxicity` (rude, insulting, threatening or hateful) and `identity_attack` "
         "(hate of people for the group they belong to). Other classes of detoxify have no labels "
