@@ -18,7 +18,7 @@ from audit.toxicity import open_scorer
 from commands.session import Session, print_json, table
 from eval.attribution import AnswerToken, Attributed, InputToken, attribute_reply
 from eval.torch_runner import TorchRunner
-from registry.checkpoint import verify
+from registry.checkpoint import read_manifest, verify
 from registry.records import UserError, short, write_atomically
 from registry.rows import VerdictRow
 from registry.served import FeedbackRecord, RequestRecord
@@ -61,7 +61,8 @@ def explain(session: Session, request_id: str, *, out: Path | None, json: bool) 
     request = kept_request(session, request_id)
     assert request.messages is not None  # kept_request demands both
     assert request.answer is not None
-    runner = TorchRunner(_folder(session, request.checkpoint))
+    folder = _folder(session, request.checkpoint)
+    runner = TorchRunner(folder, base=session.base_of(read_manifest(folder)))
     attributed = attribute_reply(runner, request.messages, request.answer)
     shown = gather(session, request)
     path = out or session.home.explained(request_id)
