@@ -126,7 +126,7 @@ class Proxy:
         assert task is not None
 
         def gone() -> None:
-            if not exchange.finished:
+            if not exchange.finished and not exchange.ended:  # many hang up at [DONE]
                 exchange.gone = True
                 task.cancel()  # which closes the engine's side too
 
@@ -242,7 +242,8 @@ class Proxy:
                 if exchange.cut:
                     event = sse.END + event
                 await send({"type": "http.response.body", "body": event, "more_body": True})
-        exchange.tokens = sse.usage_in(exchange.tail)
+        finally:
+            exchange.tokens = sse.usage_in(exchange.tail)
         exchange.finished = True
         await send({"type": "http.response.body", "body": b""})
 

@@ -1,4 +1,4 @@
-"""Clients that do not read: bounded memory, nobody else waits, and their slots come back."""
+"""Clients that do not read, or leave early: bounded memory, nobody else waits, slots come back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import socket
 import time
 from urllib.parse import urlsplit
 
+import aiohttp
+import pytest
+
 from tests.raw_engine import (
+    DONE,
     EVENTS_HEAD,
     ROLE,
+    STOP,
+    USAGE,
+    WORD,
     ask,
     chat,
     eventually,
@@ -92,3 +99,28 @@ async def test_a_reader_who_goes_on_in_time_is_not_cut_off():
             got += piece
         client.close()
         assert len(got) > size // len(EVENT) * len(EVENT)
+
+
+@pytest.mark.parametrize(("last", "status"), [(DONE, 200), (USAGE, 499)])
+async def test_who_hangs_up_at_done_has_its_answer_and_who_does_so_before_has_left(last, status):
+    async def ends_late(body, writer) -> None:
+        writer.write(EVENTS_HEAD + ROLE + WORD + STOP + USAGE)
+        if last == DONE:
+            writer.write(DONE)
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        writer.write(b"" if last == DONE else DONE)
+
+    asked = chat(stream=True, stream_options={"include_usage": True})
+    async with gateway_over(ends_late) as (gateway, _):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(gateway.root + "/v1/chat/completions", json=asked) as answer,
+        ):
+            heard = b""
+            while not heard.endswith(last):
+                heard += await answer.content.readany()
+        row = await gateway.row(answer.headers["x-request-id"])
+        assert (row.status, row.finish_reason) == (status, "stop")
+        assert (row.prompt_tokens, row.completion_tokens) == (3, 2)
+        assert in_flight(gateway) == 0
