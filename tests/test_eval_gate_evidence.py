@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from registry.evidence import Evidence
+from registry.evidence import Evidence, Item
 from registry.records import digest_of
 from registry.verdict import Finding, Status
 from tests.gate_cases import BASELINE, CANDIDATE, HALF, entry, evidence, items, only, verdict
@@ -128,3 +130,24 @@ def test_a_missing_baseline_measurement_is_invalid() -> None:
     found = verdict(entry(), HALF, {})
     assert found.status is Status.INVALID
     assert only(found).reason.startswith("no baseline evidence for check")
+
+
+@pytest.mark.parametrize(("field", "value"), [("backend", "vllm"), ("context_length", 1024)])
+def test_bits_per_byte_of_another_backend_or_context_are_not_compared(
+    field: str, value: object
+) -> None:
+    # Trap 11: lm-eval's rolling perplexity of one text is 5.030 by one backend, 5.041 by another.
+    documents = tuple(
+        Item(key=f"d{n}", content_hash=f"h{n}", value=300.0 + n % 7, weight=100.0, cluster=f"d{n}")
+        for n in range(1200)
+    )
+    bits = entry("bits_per_byte", margin=0.5)
+
+    def found(**facts: Any) -> Finding:
+        return only(
+            verdict(bits, evidence(documents, CANDIDATE, **facts), evidence(documents, BASELINE))
+        )
+
+    assert found().status == "PASS"
+    assert found(**{field: value}).status == "INVALID"
+    assert str(value) in found(**{field: value}).reason
