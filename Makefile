@@ -11,13 +11,13 @@ loop-real: setup     ## the whole loop on real data: make loop-real DATA=../shar
 	@$(BIN)/hallmark --home .hallmark-real loop --data $(DATA)
 
 test: setup          ## everything that is quick
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not engine" -n 2 --dist loadfile
-	@$(BIN)/python -m pytest -m "engine and not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not (slow or engine or alone)" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "(engine or alone) and not slow"
 
 test-slow: setup     ## the long end-to-end runs: the demo and the loop on real data among them
 	@$(BIN)/python -m pytest -m slow tests/test_demo_journey.py
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow --ignore=tests/test_demo_journey.py \
-	  -n 2 --dist loadfile --no-loadscope-reorder
+	  -n 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 lint: setup          ## style and strict types
 	@$(BIN)/ruff check .

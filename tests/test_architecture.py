@@ -134,6 +134,7 @@ def test_importing_the_server_pulls_in_no_model_library() -> None:
     assert outcome.stdout.strip() == "[]"
 
 
+@pytest.mark.alone
 def test_help_costs_hardly_more_than_that_of_an_empty_command() -> None:
     """Processor time, in turns with typer alone: a slow machine slows both."""
 

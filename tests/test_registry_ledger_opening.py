@@ -23,6 +23,7 @@ def test_a_ledger_that_is_opened_again_holds_what_was_recorded(url: str) -> None
         assert [row.name for row in ledger.checkpoints()] == ["small"]
 
 
+@pytest.mark.alone
 def test_a_second_opening_is_quick_and_does_not_need_alembic(url: str) -> None:
     # Imports are not counted, neither SQLAlchemy's nor the driver's: psycopg's alone took
     # 0.12 s of the 0.15 s, once per process, where opening took 0.02 s.
