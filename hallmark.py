@@ -45,7 +45,7 @@ INTERRUPTED_EXIT_CODE = 130
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="No checkpoint answers a user until it has been evaluated, audited and stamped.",
 )
@@ -69,9 +69,10 @@ def _settings(home: Home = Path(".hallmark"), ledger: LedgerUrl = None) -> None:
 
 @app.command()
 def init(context: typer.Context) -> int:
-    """Make HOME: its ledger, a signing key, and trust in the shipped policies.
+    """Make HOME: ledger, signing key, trust in the shipped policies.
 
-    [dim]Example: hallmark --home .hallmark init[/dim]
+    \b
+    Example: hallmark --home .hallmark init
     """
     from commands import state
 
@@ -80,9 +81,10 @@ def init(context: typer.Context) -> int:
 
 @app.command()
 def status(context: typer.Context, json: Json = False) -> int:
-    """Checkpoints, aliases, verdicts and datasets: what stands where.
+    """Checkpoints, aliases, verdicts, datasets: what stands where.
 
-    [dim]Example: hallmark status --json[/dim]
+    \b
+    Example: hallmark status --json
     """
     from commands import state
 
@@ -96,9 +98,12 @@ def import_(
     name: NewName,
     base: Annotated[str | None, typer.Option(help="The checkpoint that a LoRA is upon.")] = None,
 ) -> int:
-    """Take in a checkpoint that was trained elsewhere, so that it can be gated and served.
+    """Take in a checkpoint that was trained elsewhere.
 
-    [dim]Example: hallmark import runs/last --name candidate[/dim]
+    It can then be gated and served.
+
+    \b
+    Example: hallmark import runs/last --name candidate
     """
     from commands import importing
 
@@ -118,9 +123,10 @@ def data_synth(
         typer.Option(help="Group of introduced customers to turn away: to test the audits."),
     ] = None,
 ) -> int:
-    """Generate support-desk conversations and publish them as a dataset version.
+    """Generate support-desk conversations as a dataset version.
 
-    [dim]Example: hallmark data synth --conversations 6000 --seed 1[/dim]
+    \b
+    Example: hallmark data synth --conversations 6000 --seed 1
     """
     from commands import data
 
@@ -143,9 +149,10 @@ def data_import(
     licence: Annotated[str, typer.Option(help="Recorded with the dataset.")] = "unknown",
     seed: Seed = 0,
 ) -> int:
-    """Clean conversations, mask personal data, split them, and publish the dataset.
+    """Clean, mask and split conversations as a dataset version.
 
-    [dim]Example: hallmark data import dialogs.jsonl.gz --format taskmaster4 --name coffee[/dim]
+    \b
+    Example: hallmark data import dialogs.jsonl.gz --format taskmaster4 --name coffee
     """
     from commands import data
 
@@ -158,7 +165,8 @@ def data_import(
 def data_list(context: typer.Context, json: Json = False) -> int:
     """Dataset versions in the ledger, newest last.
 
-    [dim]Example: hallmark data list[/dim]
+    \b
+    Example: hallmark data list
     """
     from commands import data
 
@@ -174,9 +182,12 @@ def train_run(
     parent: Annotated[str | None, typer.Option(help="Checkpoint to start from.")] = None,
     seed: Seed = 0,
 ) -> int:
-    """Pre-train, or fine-tune PARENT; the same command resumes an interrupted run.
+    """Pre-train, or fine-tune PARENT.
 
-    [dim]Example: hallmark train run sft-cpu --data support --parent base --name candidate[/dim]
+    The same command resumes an interrupted run.
+
+    \b
+    Example: hallmark train run sft-cpu --data support --parent base --name candidate
     """
     from commands import train
 
@@ -196,7 +207,8 @@ def train_prefer(
 ) -> int:
     """Train the next checkpoint from what users preferred (DPO or KTO).
 
-    [dim]Example: hallmark train prefer feedback/ --parent champion --name next[/dim]
+    \b
+    Example: hallmark train prefer feedback/ --parent champion --name next
     """
     from commands import train
 
@@ -232,9 +244,12 @@ def serve(
         int | None, typer.Option(min=1, help="Processes that answer; 1 by default.")
     ] = None,
 ) -> int:
-    """Answer requests with hallmarked checkpoints, one vLLM process per variant.
+    """Answer requests with hallmarked checkpoints.
 
-    [dim]Example: hallmark serve --variant a=champion:1 --variant b=challenger:1[/dim]
+    Each variant has vLLM processes of its own.
+
+    \b
+    Example: hallmark serve --variant a=champion:1 --variant b=challenger:1
     """
     from commands import serve as room
 
@@ -252,9 +267,12 @@ def serve(
 
 @trust_app.command("policy")
 def trust_policy(context: typer.Context, policy: PolicyFile) -> int:
-    """Accept hallmarks given under this policy for promotion and serving.
+    """Accept hallmarks that were given under this policy.
 
-    [dim]Example: hallmark trust policy --policy policies/ours.yaml[/dim]
+    For promotion and for serving.
+
+    \b
+    Example: hallmark trust policy --policy policies/ours.yaml
     """
     from commands import state
 
@@ -269,7 +287,8 @@ def trust_key(
 ) -> int:
     """Accept hallmarks signed with this key.
 
-    [dim]Example: hallmark trust key ci.pub --name ci[/dim]
+    \b
+    Example: hallmark trust key ci.pub --name ci
     """
     from commands import state
 
@@ -278,9 +297,12 @@ def trust_key(
 
 @app.command()
 def demo(context: typer.Context, port: Port = 8641) -> int:
-    """The whole loop on data that the project makes itself; unchanged stages are reused.
+    """The whole loop on data that the project makes itself.
 
-    [dim]Example: hallmark --home .hallmark-demo demo[/dim]
+    Unchanged stages are reused.
+
+    \b
+    Example: hallmark --home .hallmark-demo demo
     """
     from commands import demo as room
 
@@ -298,7 +320,8 @@ def loop(
 ) -> int:
     """The whole loop on real conversations and benchmarks.
 
-    [dim]Example: hallmark --home .hallmark-real loop --data ../shared/data[/dim]
+    \b
+    Example: hallmark --home .hallmark-real loop --data ../shared/data
     """
     from commands import loop as room
 

@@ -24,15 +24,17 @@ def audit(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Measure whom a checkpoint treats worse and how toxic it gets; judge, and sign nothing.
+    """Measure whom a checkpoint treats worse, and how toxic it gets.
+
+    Judges, and signs nothing.
 
     Exits 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 INVALID, 4 error. Writes JSON, Markdown and HTML.
 
     What was measured is what `hallmark gate` uses, and is not measured again.
 
-    [dim]Example: hallmark audit candidate --suite quick[/dim]
-
-    [dim]Example: hallmark audit candidate --suite full --against champion --out audit/[/dim]
+    \b
+    Example: hallmark audit candidate --suite quick
+    Example: hallmark audit candidate --suite full --against champion --out audit/
     """
     from commands import audit as room
 
@@ -49,11 +51,13 @@ def card(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Write the model card: training data, verdict, audits, limits, and the ruler's errors.
+    """Write the model card.
 
-    [dim]Example: hallmark card champion[/dim]
+    Training data, verdict, audits, limits, and the ruler's errors.
 
-    [dim]Example: hallmark card candidate --out card.md --json[/dim]
+    \b
+    Example: hallmark card champion
+    Example: hallmark card candidate --out card.md --json
     """
     from commands import card as room
 

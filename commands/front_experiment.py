@@ -21,9 +21,12 @@ def status(
     out: Annotated[Path | None, typer.Option(help="Write an HTML page there too.")] = None,
     json: Json = False,
 ) -> int:
-    """Per arm and segment: always-valid intervals, sample ratio, shadows, and the decision.
+    """What an experiment says so far, and the decision.
 
-    [dim]Example: hallmark experiment status default --json[/dim]
+    Per arm and segment: always-valid intervals, sample ratio, shadows.
+
+    \b
+    Example: hallmark experiment status default --json
     """
     from commands import experiment
 
@@ -39,9 +42,12 @@ def start(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Begin a new run: ramp and guardrails start afresh, whoever was stopped is back.
+    """Begin a new run of an experiment.
 
-    [dim]Example: hallmark experiment start spring.yaml[/dim]
+    Ramp and guardrails start afresh, whoever was stopped is back.
+
+    \b
+    Example: hallmark experiment start spring.yaml
     """
     from commands import experiment as room
 
@@ -58,7 +64,8 @@ def stop(
 ) -> int:
     """Send all units, or those of one variant, to the control.
 
-    [dim]Example: hallmark experiment stop spring --variant b --reason "rude answers"[/dim]
+    \b
+    Example: hallmark experiment stop spring --variant b --reason "rude answers"
     """
     from commands import experiment
 
@@ -72,9 +79,12 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Fixes everything random.")] = 20260501,
     json: Json = False,
 ) -> int:
-    """How often the rules stop what does no harm, and how soon what does. Some minutes.
+    """How often the rules stop what does no harm.
 
-    [dim]Example: hallmark experiment simulate --experiments 200 --json[/dim]
+    And how soon what does. Takes some minutes.
+
+    \b
+    Example: hallmark experiment simulate --experiments 200 --json
     """
     from commands import experiment
 

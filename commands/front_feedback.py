@@ -19,11 +19,14 @@ def export(
     experiment: Annotated[str | None, typer.Option(help="Only this experiment's.")] = None,
     json: Json = False,
 ) -> int:
-    """Feedback as training data: edits become pairs, thumbs become labelled completions.
+    """Write feedback as training data.
+
+    Edits become pairs, thumbs become labelled completions.
 
     Only of people who did not refuse it; the ledger remembers which row came from which answer.
 
-    [dim]Example: hallmark feedback export preferences/[/dim]
+    \b
+    Example: hallmark feedback export preferences/
     """
     from commands import feedback
 
@@ -36,12 +39,15 @@ def erase(
     user: Annotated[str, typer.Option(help="The id that the person's requests carried.")],
     json: Json = False,
 ) -> int:
-    """Forget a person: conversations, feedback, labels, and their rows in the next datasets.
+    """Forget a person.
+
+    Conversations, feedback, labels, and their rows in the next datasets.
 
     Prints a receipt with counts and digests and the checkpoints that saw the data, and keeps
     it in the ledger and below HOME's reports.
 
-    [dim]Example: hallmark feedback erase --user customer-4711 --json[/dim]
+    \b
+    Example: hallmark feedback erase --user customer-4711 --json
     """
     from commands import erasure
 
@@ -54,9 +60,12 @@ def retention(
     days: Annotated[float, typer.Option(min=0, help="Texts older than this go.")] = 90.0,
     json: Json = False,
 ) -> int:
-    """Remove old conversations, edits and comments; counts and thumbs stay. For cron.
+    """Remove old conversations, edits and comments.
 
-    [dim]Example: hallmark feedback retention --days 30[/dim]
+    Counts and thumbs stay. For cron.
+
+    \b
+    Example: hallmark feedback retention --days 30
     """
     from commands import erasure
 
@@ -71,9 +80,12 @@ def link(
     url: Annotated[str, typer.Option(help="The gateway's address.")] = "http://127.0.0.1:8000",
     json: Json = False,
 ) -> int:
-    """A link by which an end user says something of one answer, without an API key.
+    """A link by which an end user says something of one answer.
 
-    [dim]Example: hallmark feedback link req-0a1b --hours 24 --url https://chat.example.org[/dim]
+    It needs no API key.
+
+    \b
+    Example: hallmark feedback link req-0a1b --hours 24 --url https://chat.example.org
     """
     from commands import feedback
 
@@ -86,9 +98,12 @@ def queue(
     limit: Annotated[int, typer.Option(min=1, help="At most so many answers.")] = 200,
     json: Json = False,
 ) -> int:
-    """Put the answers whose labels would teach most into the labelling queue (page /label).
+    """Fill the labelling queue (page /label).
 
-    [dim]Example: hallmark feedback queue --limit 50[/dim]
+    With the answers whose labels would teach most.
+
+    \b
+    Example: hallmark feedback queue --limit 50
     """
     from commands import feedback
 

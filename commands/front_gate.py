@@ -33,7 +33,8 @@ def gate(
 
     An interrupted gate goes on where it stopped; what was measured is not measured again.
 
-    [dim]Example: hallmark gate candidate --against champion --policy support[/dim]
+    \b
+    Example: hallmark gate candidate --against champion --policy support
     """
     from commands import gate as room
     from commands.measuring import How
@@ -50,9 +51,12 @@ def plan(
     against: Annotated[str, typer.Option(help="Use this alias's measured noise.")] = "champion",
     json: Json = False,
 ) -> int:
-    """The power of a policy: what its item counts can certify; 1 if a margin cannot be.
+    """The power of a policy: what its item counts can certify.
 
-    [dim]Example: hallmark plan --policy support[/dim]
+    Exits 1 if a margin cannot be certified.
+
+    \b
+    Example: hallmark plan --policy support
     """
     from commands import gate as room
 
@@ -65,9 +69,12 @@ def selftest(
     against: Annotated[str, typer.Option(help="The alias to plant regressions in.")] = "champion",
     json: Json = False,
 ) -> int:
-    """Plant regressions in the champion and see which the gate refuses; 1 if it misses one.
+    """Plant regressions in the champion: which does the gate refuse?
 
-    [dim]Example: hallmark selftest --policy support[/dim]
+    Exits 1 if it misses one.
+
+    \b
+    Example: hallmark selftest --policy support
     """
     from commands import selftest as room
 
@@ -77,9 +84,10 @@ def selftest(
 def promote(
     context: typer.Context, checkpoint: Checkpoint, alias: Alias = "champion", reason: Reason = ""
 ) -> int:
-    """Move an alias to a checkpoint that has a valid, passing hallmark.
+    """Move an alias to a checkpoint with a valid, passing hallmark.
 
-    [dim]Example: hallmark promote candidate --reason "release 12"[/dim]
+    \b
+    Example: hallmark promote candidate --reason "release 12"
     """
     from commands import gate as room
 
@@ -89,7 +97,8 @@ def promote(
 def rollback(context: typer.Context, alias: Alias = "champion", reason: Reason = "") -> int:
     """Move an alias back to the checkpoint that it named before.
 
-    [dim]Example: hallmark rollback --reason "complaints"[/dim]
+    \b
+    Example: hallmark rollback --reason "complaints"
     """
     from commands import gate as room
 
@@ -97,9 +106,12 @@ def rollback(context: typer.Context, alias: Alias = "champion", reason: Reason =
 
 
 def verify(context: typer.Context, checkpoint: Checkpoint, json: Json = False) -> int:
-    """Hash a checkpoint afresh and check its hallmark, as the server does.
+    """Hash a checkpoint afresh and check its hallmark.
 
-    [dim]Example: hallmark verify champion[/dim]
+    As the server does at every start of an engine.
+
+    \b
+    Example: hallmark verify champion
     """
     from commands import gate as room
 

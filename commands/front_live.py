@@ -21,13 +21,15 @@ def watch(
     seed: Seed = 0,
     json: Json = False,
 ) -> int:
-    """Score a sampled share of live answers as the audits do, and show it to Prometheus.
+    """Score a share of the live answers as the audits do.
+
+    And show the scores to Prometheus.
 
     Sees only conversations that are stored; keeps scores, no texts. Safe to stop and restart.
 
-    [dim]Example: hallmark watch --share 0.2 --port 9464[/dim]
-
-    [dim]Example: hallmark watch --once --json[/dim]
+    \b
+    Example: hallmark watch --share 0.2 --port 9464
+    Example: hallmark watch --once --json
     """
     from audit.live import LiveSettings
     from commands import watch as room
@@ -55,11 +57,14 @@ def explain(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Show why a request was answered so: checkpoint, verdict, tokens, attribution, scores.
+    """Show why a request was answered so.
+
+    Checkpoint, verdict, tokens, attribution, scores.
 
     Writes one HTML page that opens offline. Needs a conversation that was stored.
 
-    [dim]Example: hallmark explain 7c9e6679-7425-40de-944b-e07fc1f90ae7 --out why.html[/dim]
+    \b
+    Example: hallmark explain 7c9e6679-7425-40de-944b-e07fc1f90ae7 --out why.html
     """
     from commands import explain as room
 

@@ -34,7 +34,8 @@ def create(
 
     Running servers know it within seconds.
 
-    [dim]Example: hallmark keys create web --scope chat --requests-per-minute 600[/dim]
+    \b
+    Example: hallmark keys create web --scope chat --requests-per-minute 600
     """
     from datetime import UTC, datetime
 
@@ -70,9 +71,12 @@ def create(
 
 @keys_app.command("list")
 def show(context: typer.Context, json: Json = False) -> int:
-    """All keys by name and prefix, with scopes and limits; revoked ones too.
+    """All keys by name and prefix, revoked ones too.
 
-    [dim]Example: hallmark keys list --json[/dim]
+    With their scopes and limits.
+
+    \b
+    Example: hallmark keys list --json
     """
     from commands.session import print_json, table
 
@@ -107,7 +111,8 @@ def revoke(
 ) -> int:
     """End a key. Running servers refuse it within seconds; running answers finish.
 
-    [dim]Example: hallmark keys revoke web[/dim]
+    \b
+    Example: hallmark keys revoke web
     """
     from datetime import UTC, datetime
 

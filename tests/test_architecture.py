@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+import hallmark
 
 ROOT = Path(__file__).resolve().parent.parent
 ARROW = ("registry", "train", "eval", "audit", "monitoring", "serve", "commands", "hallmark")
@@ -144,11 +147,23 @@ def test_help_costs_hardly_more_than_that_of_an_empty_command() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-    empty = "import typer\ndef main(): ...\ntyper.run(main)"
+    empty = (
+        "import typer\napp = typer.Typer(rich_markup_mode=None)\n"
+        "@app.command()\ndef main(): ...\napp()"
+    )
     times = [(spent("-m", "hallmark", "--help"), spent("-c", empty, "--help")) for _ in range(5)]
     ours, theirs = (min(column) for column in zip(*times, strict=True))
     assert ours < 0.5
     assert ours < 1.5 * theirs
+
+
+def test_every_commands_summary_is_whole_where_commands_are_listed() -> None:
+    runner = CliRunner()
+    groups = [[], *([group.name] for group in hallmark.app.registered_groups if group.name)]
+    for group in groups:
+        listed = runner.invoke(hallmark.app, [*group, "--help"]).output.partition("Commands:")[2]
+        assert listed.strip()
+        assert [line for line in listed.splitlines() if line.endswith("...")] == []
 
 
 def test_no_source_file_is_longer_than_it_should_be() -> None:
