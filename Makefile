@@ -16,7 +16,7 @@ test: setup          ## everything that is quick
 
 test-slow: setup     ## the long end-to-end runs: the demo and the loop on real data among them
 	@$(BIN)/python -m pytest -m slow tests/test_demo_journey.py
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow --ignore=tests/test_demo_journey.py \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore=tests/test_demo_journey.py \
 	  -n 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 lint: setup          ## style and strict types

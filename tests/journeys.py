@@ -16,10 +16,14 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def shortened(folder: Path, recipe: str, steps: int) -> Path:
-    """The shipped recipe with fewer steps, as a file of the same name."""
+def shortened(
+    folder: Path, recipe: str, steps: int, *, tokens_per_batch: int | None = None
+) -> Path:
+    """The shipped recipe with fewer steps, and smaller ones, as a file of the same name."""
     body = yaml.safe_load((ROOT / "train" / "recipes" / f"{recipe}.yaml").read_text())
     body["steps"] = steps
+    if tokens_per_batch is not None:
+        body["tokens_per_batch"] = tokens_per_batch
     body["validation"] = {"every_steps": steps, "max_tokens": 4096}
     path = folder / f"{recipe}.yaml"
     path.write_text(yaml.safe_dump(body))

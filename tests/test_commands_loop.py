@@ -11,7 +11,7 @@ from tests.journeys import run, shortened
 
 pytestmark = pytest.mark.slow
 
-STEPS = {"real-base-cpu": 80, "real-sft-cpu": 40, "real-prefer-cpu": 20}
+STEPS = {"real-base-cpu": 80, "real-sft-cpu": 40, "real-prefer-cpu": 10}
 
 
 @pytest.mark.timeout(2400)
@@ -19,7 +19,7 @@ def test_the_real_loop_ends_with_a_judged_champion(shared_data: Path, tmp_path: 
     recipes = tmp_path / "recipes"
     recipes.mkdir()
     for name, steps in STEPS.items():
-        shortened(recipes, name, steps)
+        shortened(recipes, name, steps, tokens_per_batch=4096)
     outcome = run(tmp_path / "real", "loop", "--data", str(shared_data), "--recipes", str(recipes))
     assert outcome.code == 0, outcome.output[-3000:]
     assert outcome.seconds < 30 * 60
