@@ -1,6 +1,7 @@
 # Each target does its own set-up on a machine with Linux, Python 3.11 with pip, make and git.
 .PHONY: demo loop-real test test-slow lint bench-gate bench-gate-errors bench-audit bench-audit-errors bench-experiments bench-gateway soak schemas setup lock clean
 BIN := .venv/bin
+LONGEST := tests/test_commands_loop.py tests/test_audit_counterfactual_journey.py
 DATA ?= ../shared/data
 export OMP_NUM_THREADS ?= 2
 
@@ -16,8 +17,8 @@ test: setup          ## everything that is quick
 
 test-slow: setup     ## the long end-to-end runs: the demo and the loop on real data among them
 	@$(BIN)/python -m pytest -m slow tests/test_demo_journey.py
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore=tests/test_demo_journey.py \
-	  -n 2 --dist loadfile --no-loadscope-reorder --durations 12
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder \
+	  --durations 12 --ignore=tests/test_demo_journey.py $(LONGEST) tests
 
 lint: setup          ## style and strict types
 	@$(BIN)/ruff check .

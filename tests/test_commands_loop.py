@@ -11,7 +11,7 @@ from tests.journeys import run, shortened
 
 pytestmark = pytest.mark.slow
 
-STEPS = {"real-base-cpu": 80, "real-sft-cpu": 40, "real-prefer-cpu": 10}
+STEPS = {"real-base-cpu": 50, "real-sft-cpu": 25, "real-prefer-cpu": 10}
 
 
 @pytest.mark.timeout(2400)

@@ -11,6 +11,7 @@ KEY = {"Authorization": "Bearer key-of-the-tests"}
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_two_workers_answer_with_one_real_engine_and_leave_nothing_behind(
     home, hallmarked_checkpoint, start_gateway
 ):

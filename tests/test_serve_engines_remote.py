@@ -265,6 +265,7 @@ def test_hallmark_engine_admits_answers_proves_itself_and_finishes_before_it_end
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_a_gateway_answers_with_a_real_engine_elsewhere_and_hears_when_it_ends(
     hallmarked_checkpoint, home, start_gateway
 ):
