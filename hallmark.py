@@ -269,7 +269,7 @@ def serve(
 def trust_policy(context: typer.Context, policy: PolicyFile) -> int:
     """Accept hallmarks that were given under this policy.
 
-    For promotion and for serving.
+    They then count for promotion and for serving.
 
     \b
     Example: hallmark trust policy --policy policies/ours.yaml

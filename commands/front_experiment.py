@@ -81,7 +81,7 @@ def simulate(
 ) -> int:
     """How often the rules stop what does no harm.
 
-    And how soon what does. Takes some minutes.
+    And how soon they stop what does harm. Takes some minutes.
 
     \b
     Example: hallmark experiment simulate --experiments 200 --json

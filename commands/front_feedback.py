@@ -41,7 +41,7 @@ def erase(
 ) -> int:
     """Forget a person.
 
-    Conversations, feedback, labels, and their rows in the next datasets.
+    Removes conversations, feedback, labels, and their rows in the next datasets.
 
     Prints a receipt with counts and digests and the checkpoints that saw the data, and keeps
     it in the ledger and below HOME's reports.
@@ -100,7 +100,7 @@ def queue(
 ) -> int:
     """Fill the labelling queue (page /label).
 
-    With the answers whose labels would teach most.
+    It gets the answers whose labels would teach most.
 
     \b
     Example: hallmark feedback queue --limit 50

@@ -23,9 +23,8 @@ def watch(
 ) -> int:
     """Score a share of the live answers as the audits do.
 
-    And show the scores to Prometheus.
-
-    Sees only conversations that are stored; keeps scores, no texts. Safe to stop and restart.
+    Prometheus reads the scores here. Sees only conversations that are stored; keeps scores,
+    no texts. Safe to stop and restart.
 
     \b
     Example: hallmark watch --share 0.2 --port 9464
@@ -59,9 +58,8 @@ def explain(
 ) -> int:
     """Show why a request was answered so.
 
-    Checkpoint, verdict, tokens, attribution, scores.
-
-    Writes one HTML page that opens offline. Needs a conversation that was stored.
+    Writes checkpoint, verdict, tokens, attribution and scores as one HTML page that opens
+    offline. Needs a conversation that was stored.
 
     \b
     Example: hallmark explain 7c9e6679-7425-40de-944b-e07fc1f90ae7 --out why.html

@@ -73,7 +73,7 @@ def create(
 def show(context: typer.Context, json: Json = False) -> int:
     """All keys by name and prefix, revoked ones too.
 
-    With their scopes and limits.
+    Shows their scopes and limits.
 
     \b
     Example: hallmark keys list --json
