@@ -16,7 +16,7 @@ for candidate in python3.11 python3; do
 done
 [ -n "$python" ] || fail "Python 3.11 not found on PATH; install it (Debian 12: apt-get install python3.11 python3.11-venv) and run this again"
 
-wanted="$(cat requirements/cpu.txt requirements/uv.txt pyproject.toml | sha256sum | cut -d' ' -f1) $(pwd)"
+wanted="$(cat requirements/cpu.txt requirements/uv.txt requirements/install.sh pyproject.toml | sha256sum | cut -d' ' -f1) $(pwd)"
 [ -f .venv/.installed ] && [ "$(cat .venv/.installed)" = "$wanted" ] && exit 0
 
 free_kib=$(df -Pk . | awk 'NR==2 {print $4}')
@@ -33,8 +33,10 @@ index=${PIP_INDEX_URL:-$(configured index-url)}
 [ -z "$links" ] || export UV_FIND_LINKS="$links"
 [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
 # The lists are complete, so nothing is resolved: torchvision and its like, of which
-# there are only CUDA builds, stay out (requirements/overrides.txt says why).
-install() { .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps "$@"; }
+# there are only CUDA builds, stay out (requirements/overrides.txt says why). They are compiled
+# here once: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every process would
+# compile torch and transformers for itself, 14 seconds each time.
+install() { .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --no-deps "$@"; }
 install -r requirements/cpu.txt 2>.venv/install.log ||
     install --torch-backend cpu -r requirements/cpu.txt 2>>.venv/install.log ||
     { tail -n 5 .venv/install.log >&2; fail "packages could not be installed (all of it: .venv/install.log); check the network and run this again"; }
