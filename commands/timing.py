@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.policy import Entry
 from eval.resume import Pool
-from eval.runner import Sampling
+from eval.runner import Forgetful, Sampling
 from registry.conversation import Message
 from registry.records import digest_of
 
@@ -21,7 +21,7 @@ class _Asked(Exception):
     """A check has said what it wants; nothing is measured here."""
 
 
-class _Counting:
+class _Counting(Forgetful):
     """A runner that notes the distinct requests of a check's first question, as a measurement
     would ask them, and stops the check there."""
 

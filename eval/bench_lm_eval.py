@@ -206,8 +206,6 @@ def print_surroundings(folder: Path) -> None:
     )
     print(f"versions  Python {platform.python_version()}, {', '.join(versions)}")
     print(f"model     {folder.name}, float32")
-    if sys.flags.dont_write_bytecode:
-        print("note      PYTHONDONTWRITEBYTECODE is set: every process compiles its modules anew")
 
 
 def main() -> None:
@@ -222,6 +220,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars would run through the table
     with tempfile.TemporaryDirectory(prefix="hallmark-bench-") as scratch:
         candidate: Path = options.checkpoint or Path(scratch) / "random"
         if options.checkpoint is None:

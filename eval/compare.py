@@ -24,14 +24,14 @@ from eval.stats import (
     exact,
     jackknife_ratio_interval,
     korn_graubard_interval,
+    paired_score_interval,
     paired_t,
     sign_flip_interval,
     sparse_interval,
-    tango_interval,
 )
 from registry.evidence import Item
 
-MIN_PAIRS = 20  # with fewer, Tango errs up to .039 where most pairs differ (.028 from 100 on)
+MIN_PAIRS = 20  # fewer say little, whatever the rule: without one that differs [-.16, .16]
 MIN_CLUSTERS_FOR_T = 10  # cluster-t errs .026 at ten clusters, more below
 MIN_CLUSTERS = 6  # fewer sign patterns than 1/.025 below: nothing can be certified
 MIN_NONZERO = 6  # fewer non-zero differences: their spread says nothing about the rest
@@ -199,7 +199,7 @@ def _level(alpha: float) -> str:
 def _paired_binary(pairs: Sequence[Pair], alpha: float) -> Reading:
     b = sum(p.baseline > p.candidate for p in pairs)
     c = sum(p.candidate > p.baseline for p in pairs)
-    low, high = tango_interval(b, c, len(pairs), alpha=2 * alpha)
+    low, high = paired_score_interval(b, c, len(pairs), alpha=2 * alpha)
     reading = Reading(
         float(Fraction(c - b, len(pairs))),
         low,

@@ -9,7 +9,7 @@ calibration file items become 0 or 1 and the gate corrects for the judge's error
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.answers import ask, plain, question_of
@@ -24,6 +24,7 @@ from registry.conversation import Conversation, Message
 from registry.evidence import Item
 from registry.records import digest_of
 
+ROWS_PER_SLOT = 8  # rows judged before they are noted, for each call that may be under way
 NOT_MEASURED = (
     "the judge was not measured against people: its errors are in these figures and in no "
     "interval; calibration and threshold correct for them"
@@ -66,7 +67,7 @@ def measure(runner: Runner, config: JudgedQualityConfig) -> Measured:
     ]
     began = time.monotonic()
     ready = [(None, useless) if useless else _without_judge(metric, row) for row in given]
-    judged = _judge_the_rest(config, metric, given, ready)
+    judged = _judge_the_rest(runner, config, metric, given, ready)
     items = tuple(
         Item(
             key=row.id,
@@ -127,25 +128,54 @@ def _without_judge(metric: Metric, row: dict[str, Any]) -> Outcome | None:
 
 
 def _judge_the_rest(
+    runner: Runner,
     config: JudgedQualityConfig,
     metric: Metric,
     given: Sequence[dict[str, Any]],
     ready: Sequence[Outcome | None],
 ) -> Judged:
-    """All outcomes in order. A judge that failed on every row was down: nothing to be kept."""
+    """All outcomes in order. A judge that failed on every row was down: nothing to be kept.
+
+    Rows are judged so many at a time. A value is noted and never paid for twice; a row whose
+    calls failed is judged again where an interrupted measurement goes on.
+    """
     open_rows = [row for row, done in zip(given, ready, strict=True) if done is None]
-    if not open_rows:
-        return Judged(tuple(done for done in ready if done is not None), 0, 0)
-    plain_rows = [row | {"response": str(row["response"])} for row in open_rows]
-    judged = judge_rows(metric, plain_rows, config.judge, config.embeddings)
-    if judged.failures and all(value is None for value, _ in judged.outcomes):
+    keys = [_noted_as(config, row) for row in open_rows]
+    found: list[Outcome | None] = [
+        None if value is None else (value, None) for value in map(runner.recall, keys)
+    ]
+    missing = [index for index, outcome in enumerate(found) if outcome is None]
+    at_once = ROWS_PER_SLOT * config.judge.concurrency
+    calls = failures = 0
+    for start in range(0, len(missing), at_once):
+        some = missing[start : start + at_once]
+        plain_rows = [
+            open_rows[index] | {"response": str(open_rows[index]["response"])} for index in some
+        ]
+        judged = judge_rows(metric, plain_rows, config.judge, config.embeddings)
+        calls, failures = calls + judged.calls, failures + judged.failures
+        values: dict[str, float] = {}
+        for index, outcome in zip(some, judged.outcomes, strict=True):
+            found[index] = outcome
+            if outcome[0] is not None:
+                values[keys[index]] = outcome[0]
+        left = len(missing) - start - len(some)
+        runner.note(values, len(found) - left, len(found))
+    rest = [outcome for outcome in found if outcome is not None]
+    if failures and all(value is None for value, _ in rest):
         raise EndpointError(
             f"the judge {config.judge.model} at {config.judge.host} could judge none of "
-            f"{len(open_rows)} rows; first: {judged.outcomes[0][1]}"
+            f"{len(rest)} rows; first: {rest[0][1]}"
         )
-    rest = iter(judged.outcomes)
-    merged = tuple(next(rest) if done is None else done for done in ready)
-    return Judged(merged, judged.calls, judged.failures)
+    following = iter(rest)
+    merged = tuple(next(following) if done is None else done for done in ready)
+    return Judged(merged, calls, failures)
+
+
+def _noted_as(config: JudgedQualityConfig, row: Mapping[str, Any]) -> str:
+    """The key of one row's value: who judges what, by which metric."""
+    judge = config.model_dump(mode="json", include={"metric", "judge", "embeddings", "prompts"})
+    return digest_of(["judged", judge, {name: str(part) for name, part in row.items()}])
 
 
 def _passed(value: float | None, threshold: float | None) -> float | None:

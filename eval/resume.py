@@ -2,9 +2,10 @@
 
 ``ResumableRunner`` asks for distinct requests in shards and appends each finished shard to
 a journal, one line with its own digest; a line that a kill cut short counts as never
-written. Shards are cut the same way when a run is resumed, so the numbers, and with them
-the evidence's digest, are those of a run that was never interrupted. The journal is no
-cache between gates: ``eval.measure`` removes it once all evidence is stored.
+written. What a judge said of its answers is noted there too. Shards are cut the same
+way when a run is resumed, so the numbers, and with them the evidence's digest, are those
+of a run that was never interrupted. The journal is no cache between gates:
+``eval.measure`` removes it once all evidence is stored.
 """
 
 from __future__ import annotations
@@ -120,6 +121,14 @@ class ResumableRunner:
 
     def completions(self, prompts: Sequence[str], sampling: Sampling) -> list[Answer]:
         return self._all("completions", prompts, list(prompts), sampling)
+
+    def recall(self, key: str) -> Any:
+        return self._known.get(key)
+
+    def note(self, said: Mapping[str, Any], done: int, total: int) -> None:
+        if said:
+            self._write(list(said), list(said.values()))
+        self._report(done, total)
 
     def _all(
         self,

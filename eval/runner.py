@@ -7,7 +7,7 @@ know nothing of torch. ``open_runner`` gives the real one (``eval.torch_runner``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,6 +85,27 @@ class Runner(Protocol):
         """How many tokens ``documents`` predicts in each text."""
         ...
 
+    def recall(self, key: str) -> Any:
+        """What an interrupted run of this measurement noted under ``key``, else None."""
+        ...
+
+    def note(self, said: Mapping[str, Any], done: int, total: int) -> None:
+        """Keep what others than the model said, JSON by key, until the measurement is over.
+
+        ``done`` of ``total`` requests to them have been answered.
+        """
+        ...
+
+
+class Forgetful:
+    """Notes nothing: for a runner by itself, whose measurement is never resumed."""
+
+    def recall(self, key: str) -> Any:
+        return None
+
+    def note(self, said: Mapping[str, Any], done: int, total: int) -> None:
+        """Nothing to keep it for."""
+
 
 def open_runner(folder: Path, base: Path | None = None) -> Runner:
     """Load a published checkpoint for measuring; an adapter with the folder of its ``base``.
@@ -115,6 +136,7 @@ class FactsOnly:
         raise RunnerError("this check said that it needs no model; set needs_model in its row")
 
     continuations = documents = answers = completions = render = count_tokens = _refuse
+    recall = note = _refuse
 
 
 FAKE_FACTS = ModelFacts(
@@ -127,7 +149,7 @@ FAKE_FACTS = ModelFacts(
 
 
 @dataclass
-class FakeRunner:
+class FakeRunner(Forgetful):
     """A scripted runner: functions stand for the model. ``calls`` counts what was asked of it.
 
     By default every character costs one nat and every answer is ``ok``.

@@ -8,7 +8,7 @@ from statistics import stdev
 from eval.compare import Reading, own, pair_up, paired
 from eval.judge_accuracy import accuracy_of
 from eval.policy import Entry
-from eval.stats import tango_interval
+from eval.stats import paired_score_interval
 from registry.evidence import Evidence
 from registry.records import Record
 
@@ -85,7 +85,7 @@ def _measured(entry: Entry, baseline: Evidence, earlier: Evidence | None) -> dic
     lost = sum(p.candidate < p.baseline for p in pairs)
     won = sum(p.candidate > p.baseline for p in pairs)
     if lost + won:
-        low, high = tango_interval(lost, won, n)
+        low, high = paired_score_interval(lost, won, n)
         effect = ((reading.high - reading.low) / (high - low)) ** 2
         found |= {"discordance": (lost + won) / n, "design_effect": max(1.0, effect)}
     return found

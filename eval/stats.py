@@ -20,6 +20,7 @@ from eval.stats_binary import (
     tango_noninferiority_p,
     win_rate,
 )
+from eval.stats_exact import paired_score_interval
 from eval.stats_multiplicity import benjamini_hochberg, holm
 from eval.stats_numeric import (
     Interval,
@@ -58,6 +59,7 @@ __all__ = [
     "newcombe_interval",
     "num_for_paired_binary",
     "num_for_zero_harm",
+    "paired_score_interval",
     "paired_t",
     "power_limit_binary",
     "power_mean",

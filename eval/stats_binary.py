@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import beta, binom, norm
 
@@ -61,22 +63,27 @@ def mcnemar_mid_p(b: int, c: int) -> float:
     return 2 * float(binom.cdf(min(b, c), b + c, 0.5)) - point
 
 
-def _tango_score(b: int, c: int, n: int, difference: float) -> float:
-    """Tango's T at a hypothetical difference in (-1, 1); decreasing in it."""
+def tango_score(b: Any, c: Any, n: int, difference: float) -> Any:
+    """Tango's T at a hypothetical difference in (-1, 1); decreasing in it, normal if it is true.
+
+    Of two arrays of counts the array of their scores. Source: Tango 1998, as below.
+    """
     d = difference
     quadratic_b = -c - b + (2 * n - c + b) * d
     quadratic_c = -b * d * (1 - d)
-    root = math.sqrt(max(quadratic_b**2 - 8 * n * quadratic_c, 0.0))
-    # The larger root, in the form that does not cancel where B > 0.
-    if quadratic_b <= 0:
-        q = (root - quadratic_b) / (4 * n)
-    else:
-        q = -2 * quadratic_c / (root + quadratic_b)
-    variance = n * (2 * q + d * (1 - d))
+    root = np.sqrt(np.maximum(quadratic_b**2 - 8 * n * quadratic_c, 0.0))
     numerator = c - b - n * d
-    if variance <= 0:
-        return 0.0 if numerator == 0 else math.copysign(math.inf, numerator)
-    return numerator / math.sqrt(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The larger root, in the form that does not cancel where B > 0.
+        q = np.where(
+            quadratic_b <= 0,
+            (root - quadratic_b) / (4 * n),
+            -2 * quadratic_c / (root + quadratic_b),
+        )
+        variance = n * (2 * q + d * (1 - d))
+        infinite = np.where(numerator == 0, 0.0, np.copysign(np.inf, numerator))
+        scores = np.where(variance > 0, numerator / np.sqrt(variance), infinite)
+    return scores if scores.ndim else float(scores)
 
 
 def tango_interval(b: int, c: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
@@ -98,9 +105,9 @@ def _tango_upper(b: int, c: int, n: int, alpha: float) -> float:
     if b + c == 0:
         return z * z / (n + z * z)
     edge = 1 - 1e-14
-    if _tango_score(b, c, n, edge) > -z:
+    if tango_score(b, c, n, edge) > -z:
         return 1.0
-    return float(brentq(lambda d: _tango_score(b, c, n, d) + z, (c - b) / n, edge, xtol=1e-14))
+    return float(brentq(lambda d: tango_score(b, c, n, d) + z, (c - b) / n, edge, xtol=1e-14))
 
 
 def tango_noninferiority_p(b: int, c: int, n: int, *, margin: float) -> float:
@@ -112,7 +119,7 @@ def tango_noninferiority_p(b: int, c: int, n: int, *, margin: float) -> float:
     _check_pairs(b, c, n)
     if not 0 <= margin < 1:
         raise ValueError(f"a margin lies in [0, 1), got {margin!r}")
-    return float(norm.sf(_tango_score(b, c, n, -margin)))
+    return float(norm.sf(tango_score(b, c, n, -margin)))
 
 
 def _wilson(successes: int, n: int, z: float) -> tuple[float, float]:

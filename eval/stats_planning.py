@@ -12,17 +12,16 @@ from scipy.stats import binom, nct, norm
 from scipy.stats import t as student_t
 
 from eval.stats_binary import tango_noninferiority_p
+from eval.stats_exact import paired_score_interval
 
 
 def smallest_margin(n: int, *, alpha: float = 0.025) -> float:
     """The margin that ``n`` paired 0/1 items cannot certify even without one discordant pair.
 
-    z^2 / (n + z^2), the distance of Tango's lower bound from 0; a margin must exceed it.
+    The distance of the lower bound from 0, which a margin must exceed: Tango's z^2 / (n + z^2),
+    and a little more below fifty items.
     """
-    if n <= 0:
-        raise ValueError(f"n > 0, got {n}")
-    z2 = float(norm.isf(alpha)) ** 2
-    return z2 / (n + z2)
+    return -paired_score_interval(0, 0, n, alpha=2 * alpha)[0]
 
 
 def num_for_zero_harm(budget: float, *, alpha: float = 0.025) -> int:
@@ -65,6 +64,7 @@ def power_tango(
 
     Sums over the number of discordant pairs; for each, the fewest candidate-only pairs
     that pass are found by bisection. At ``difference = -margin`` it is the false-PASS rate.
+    The gate reads by ``paired_score_interval``, which passes no more and hardly less.
     """
     if n <= 0 or not 0 < margin < 1:
         raise ValueError(f"need n > 0 and margin in (0, 1), got n={n}, margin={margin!r}")
@@ -73,12 +73,12 @@ def power_tango(
     share = (1 + difference / discordance) / 2
     low, high = (int(k) for k in binom.ppf([1e-12, 1 - 1e-12], n, discordance))
     counts = np.arange(max(low - 1, 0), min(high + 1, n) + 1)
-    fewest = np.array([_fewest_wins(int(d), n, margin, alpha) for d in counts])
+    fewest = np.array([least_wins(int(d), n, margin, alpha) for d in counts])
     return float((binom.pmf(counts, n, discordance) * binom.sf(fewest - 1, counts, share)).sum())
 
 
-def _fewest_wins(discordant: int, n: int, margin: float, alpha: float) -> int:
-    """Smallest c with b = discordant - c that certifies; discordant + 1 where none does."""
+def least_wins(discordant: int, n: int, margin: float, alpha: float) -> int:
+    """Smallest c with b = discordant - c by which Tango's test certifies; else discordant + 1."""
     low, high = 0, discordant + 1
     while low < high:
         c = (low + high) // 2

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval.generation import generate
 from eval.packing import Row, rolling_windows, row_of
-from eval.runner import Answer, Continuation, RunnerError, Sampling
+from eval.runner import Answer, Continuation, Forgetful, RunnerError, Sampling
 from eval.scoring import Scorer
 from registry.checkpoint import CheckpointError, Manifest, verify
 from registry.conversation import Message
@@ -31,7 +31,7 @@ GENERATED_AT_ONCE = 24576
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class TorchRunner:
+class TorchRunner(Forgetful):
     """One checkpoint on one device. Answers are kept, so that checks can share them.
 
     ``token_budget`` is how many tokens are scored at once; None is what suits the device.

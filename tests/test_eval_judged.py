@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from eval.checks import judged_quality
+from eval.checks import Measured, judged_quality
+from eval.endpoint import EndpointError
+from eval.resume import LocalPool, ResumableRunner
 from eval.rows import RowsError
 from tests.judges import (
     FakeJudge,
@@ -99,6 +101,47 @@ def test_a_failure_that_passes_is_tried_again_and_garbage_is_told_so(
     assert ["not the JSON asked for" in prompt for prompt in server.prompts] == [
         False, False, True, False,
     ]  # fmt: skip
+
+
+def test_an_interrupted_judgement_goes_on_and_pays_for_no_value_twice(
+    server: FakeJudge, four_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eval.judged.ROWS_PER_SLOT", 1)
+    settings = config(four_rows, server, judge={"concurrency": 1, "retries": 0})
+    journal, seen = tmp_path / "journal", list[tuple[int, int]]()
+
+    def measure(journal: Path) -> Measured:
+        pool = LocalPool(answering(*["Open on Monday."] * 4))
+        return judged_quality(
+            ResumableRunner(pool, journal, advance=lambda *at: seen.append(at)), settings
+        )
+
+    def failing(prompt: str) -> Any:
+        if "Question 1" in prompt:
+            return 500, "out of memory"
+        return (401, "your key has run out") if "Question 3" in prompt else faithful(prompt)
+
+    server.reply = failing
+    with pytest.raises(EndpointError, match="refuses calls without key"):
+        measure(journal)
+    assert seen[-3:] == [(1, 4), (2, 4), (3, 4)]
+    server.reply, server.prompts = faithful, []
+    resumed = measure(journal)
+    assert resumed.summary["judge_calls"] == 4  # statements and verdicts of rows 1 and 3
+    assert not [prompt for prompt in server.prompts if "Question 0" in prompt]
+    assert resumed.items == measure(tmp_path / "another").items
+
+
+def test_what_one_judge_said_is_not_taken_for_another_judges_word(
+    server: FakeJudge, four_rows: Path, tmp_path: Path
+) -> None:
+    server.reply = faithful
+    for name in ("judge of May", "judge of June"):
+        runner = ResumableRunner(
+            LocalPool(answering(*["Open on Monday."] * 4)), tmp_path / "journal"
+        )
+        measured = judged_quality(runner, config(four_rows, server, judge={"name": name}))
+        assert measured.summary["judge_calls"] == 8
 
 
 @pytest.mark.parametrize(
