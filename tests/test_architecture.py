@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
 import resource
 import subprocess
 import sys
@@ -138,20 +139,27 @@ def test_importing_the_server_pulls_in_no_model_library() -> None:
 
 
 @pytest.mark.alone
-def test_help_costs_hardly_more_than_that_of_an_empty_command() -> None:
-    """Processor time, in turns with typer alone: a slow machine slows both."""
+def test_help_costs_hardly_more_than_that_of_as_many_empty_commands(tmp_path: Path) -> None:
+    """Processor time, in turns with typer alone: a slow machine slows both.
+
+    Both sides find their modules compiled, as they do from the second call on.
+    """
+    compiled = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
 
     def spent(*command: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=compiled, capture_output=True, check=True
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
     empty = (
         "import typer\napp = typer.Typer(rich_markup_mode=None)\n"
-        "@app.command()\ndef main(): ...\napp()"
+        "def main(name: str, number: int = 1): ...\n"
+        "for index in range(36): app.command(str(index))(main)\napp()"
     )
-    times = [(spent("-m", "hallmark", "--help"), spent("-c", empty, "--help")) for _ in range(5)]
+    times = [(spent("-m", "hallmark", "--help"), spent("-c", empty, "--help")) for _ in range(7)]
     ours, theirs = (min(column) for column in zip(*times, strict=True))
     assert ours < 0.5
     assert ours < 1.5 * theirs
