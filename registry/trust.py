@@ -144,6 +144,10 @@ def local_key(home: Home) -> SigningKey:
         return key
 
 
+class ForeignPolicy(HallmarkError):
+    """A hallmark under a policy that is not allowed here."""
+
+
 def admit(folder: Path, trust: Trust, revoked: Container[str]) -> Admitted:
     """Check everything that must hold before a checkpoint is used, hashing every file afresh.
 
@@ -157,6 +161,8 @@ def admit(folder: Path, trust: Trust, revoked: Container[str]) -> Admitted:
         advice = f"run `hallmark gate {shlex.quote(str(folder))} --against champion`"
         if isinstance(error, ForeignSignature):
             advice += ", or if you trust its signer `hallmark trust key PUBLIC.pem --name NAME`"
+        if isinstance(error, ForeignPolicy):
+            advice += ", or if that policy is good enough `hallmark trust policy --policy FILE`"
         raise HallmarkError(
             f"{manifest.name} ({short(manifest.weights_digest)}) is not admitted: {error}; {advice}"
         ) from error
@@ -180,7 +186,7 @@ def _judge(folder: Path, manifest: Manifest, trust: Trust, revoked: Container[st
     digest = envelope_digest(envelope)
     if digest in revoked:
         raise HallmarkError(
-            f"its hallmark {short(digest)} was revoked; find out why, mend that, and then"
+            f"its hallmark {short(digest)} was revoked; find out why, and mend that"
         )
     return Admitted(manifest, statement, policy, signer, digest)
 
@@ -208,9 +214,9 @@ def _allowed_policy(statement: Statement, trust: Trust) -> str:
         allowed = ", ".join(
             f"{allowed} ({short(digest)})" for digest, allowed in sorted(trust.policies.items())
         )
-        raise HallmarkError(
+        raise ForeignPolicy(
             f"it passed the policy {name} ({short(digest)}), which is not allowed here; "
-            f"allowed: {allowed or 'none'}; if it is good enough `hallmark trust policy`, or"
+            f"allowed: {allowed or 'none'}"
         )
     return digest
 

@@ -195,7 +195,9 @@ def test_a_policy_that_is_not_allowed_is_refused_by_name(hallmarked: Path, home:
     allowed.unlink()
     assert "passed the policy test-policy (" in refusal(hallmarked, home)
     trust_policy(home, digest_of(b"strict"), "strict")
-    assert "not allowed here; allowed: strict (" in refusal(hallmarked, home)
+    said = refusal(hallmarked, home)
+    assert "not allowed here; allowed: strict (" in said
+    assert said.endswith("or if that policy is good enough `hallmark trust policy --policy FILE`")
 
 
 def test_a_revoked_hallmark_is_refused_and_a_new_one_admitted(
