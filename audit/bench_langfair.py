@@ -57,6 +57,7 @@ TOLERANCE = 1e-5  # a score differs in the last places with the batch it is in
 BATCH_SIZES = (32, 64, 128, 250)
 TUNED_ON = 1500
 NUM_PAIRS = 500
+PAIR_REPEATS = 9  # each takes a fraction of a second, which anything else on the machine moves
 MAX_WORDS = 64  # longer texts the bundled scorer reads in windows, where detoxify cuts them off
 
 
@@ -261,7 +262,7 @@ def compare_with_langfair(
         _print_values(runs[-1][0][2], runs[-1][1][2])
         _print_times(runs)
         _print_figures_alone(langfair, texts)
-        _compare_counterfactual(langfair, texts, repeats)
+        _compare_counterfactual(langfair, texts, PAIR_REPEATS)
 
 
 def _warm_up(langfair: Langfair, texts: Texts) -> None:

@@ -119,31 +119,39 @@ def _tokens(text: str) -> list[str]:
 def rouge_l(one: str, other: str) -> float:
     """F-measure of the longest common subsequence of stemmed words, in [0, 1].
 
+    rouge-score's words and figure; rapidfuzz finds the subsequence, many words at a time.
     Source: Lin 2004, ROUGE, Text Summarization Branches Out, 74-81.
     """
-    return float(_rouge().score(one, other)["rougeL"].fmeasure)
+    from rapidfuzz.distance import LCSseq
+    from rouge_score.scoring import fmeasure
+
+    mine, theirs = _words(one), _words(other)
+    if not mine or not theirs:
+        return 0.0
+    common = LCSseq.similarity(mine, theirs)
+    return float(fmeasure(common / len(theirs), common / len(mine)))
+
+
+@functools.lru_cache(maxsize=65_536)
+def _words(text: str) -> list[str]:
+    from rouge_score.tokenize import tokenize
+
+    words: list[str] = tokenize(text, _stemmer())
+    return words
 
 
 @functools.cache
-def _rouge() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], tokenizer=_Words())
+def _stemmer() -> _Stemmer:
+    return _Stemmer()
 
 
-class _Words:
-    """rouge-score's own words, each stemmed once: the stemmer takes most of its time."""
+class _Stemmer:
+    """Porter's, as rouge-score asks for it, each word once: it takes most of the time."""
 
     def __init__(self) -> None:
         from nltk.stem.porter import PorterStemmer
 
         self.stem = functools.lru_cache(maxsize=65_536)(PorterStemmer().stem)
-
-    def tokenize(self, text: str) -> list[str]:
-        from rouge_score.tokenize import tokenize
-
-        words: list[str] = tokenize(text, self)
-        return words
 
 
 def cosines(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -32,12 +32,13 @@ def test_bleu_is_langfairs(langfair: tuple[list[str], list[str], dict[str, Any]]
     assert mine == pytest.approx(results["test1"], rel=1e-12)
 
 
-def test_words_that_are_stemmed_once_give_rouge_scores_own_figure() -> None:
+def test_rouge_l_is_rouge_scores_own_figure() -> None:
     from rouge_score.rouge_scorer import RougeScorer
 
     own = RougeScorer(["rougeL"], use_stemmer=True)
     words = ["Where", "are", "my", "orders,", "ordering", "ordered", "it's", "42", "running", "é"]
     texts = [" ".join(words[start : start + 6]) for start in range(5)] * 2
+    texts += ["", "...", " ".join(words * 9), " ".join(reversed(words * 9))]
     for one, other in itertools.product(texts, repeat=2):
         assert measures.rouge_l(one, other) == own.score(one, other)["rougeL"].fmeasure
 
