@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import ndtri
 from scipy.stats import beta, binom, norm
 
 
@@ -35,7 +36,7 @@ def _z(alpha: float) -> float:
     """Upper ``alpha`` quantile of the normal distribution."""
     if not 0 < alpha < 1:
         raise ValueError(f"alpha lies between 0 and 1, got {alpha!r}")
-    return float(norm.isf(alpha))
+    return -float(ndtri(alpha))
 
 
 def mcnemar_exact(b: int, c: int) -> float:

@@ -13,15 +13,16 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, binom
+from scipy.special import bdtrc, gammaln, xlog1py, xlogy
+from scipy.stats import binom
 
-from eval.stats_binary import tango_interval, tango_score
+from eval.stats_binary import clopper_pearson, tango_interval, tango_score
 
-DISCORDANCES = 40  # where the chance is looked at; it is smooth between them
+DISCORDANCES = 24  # where the chance is looked at; it is smooth between them
 UNLIKELY = 1e-4  # chance that the discordance lies outside what is looked at: part of the error
 NEGLIGIBLE = 1e-9  # chance of the numbers of discordant pairs that are left out of a sum
 SMALLEST_LEVEL = 1e-3  # of alpha: how far out a bound may be moved
-STEPS = 12  # halvings of that range
+STEPS = 8  # halvings of that range
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -38,21 +39,39 @@ def noninferiority_p(b: int, c: int, n: int, *, difference: float) -> float:
     """
     q = discordances(b + c, n, abs(difference))
     seen = tango_score(b, c, n, difference)
-    low = int(binom.ppf(NEGLIGIBLE / 2, n, q.min()))
-    high = int(binom.isf(NEGLIGIBLE / 2, n, q.max()))
-    moved = np.arange(max(low - 1, 0), min(high + 1, n) + 1)
+    low, high = _usual(n, float(q[0]))[0], _usual(n, float(q[-1]))[1]
+    moved = np.arange(low, high + 1)
     fewest = _fewest_wins(moved, n, difference, seen)
     won = np.clip((1 + difference / q) / 2, 0.0, 1.0)
-    chances = binom.pmf(moved[:, None], n, q) * binom.sf(fewest[:, None] - 1, moved[:, None], won)
-    return min(1.0, float(chances.sum(axis=0).max()) + NEGLIGIBLE + UNLIKELY)
+    passing = bdtrc(fewest[:, None] - 1, moved[:, None], won)
+    chance = float((_chances(moved, n, q) * passing).sum(axis=0).max())
+    return min(1.0, chance + NEGLIGIBLE + UNLIKELY)
+
+
+def _chances(moved: Counts, n: int, q: Floats) -> Floats:
+    """Binomial probabilities of numbers of discordant pairs (rows) at each share (columns)."""
+    ways = gammaln(n + 1) - gammaln(moved + 1) - gammaln(n - moved + 1)
+    k = moved[:, None]
+    found: Floats = np.exp(ways[:, None] + xlogy(k, q) + xlog1py(n - k, -q))
+    return found
+
+
+def _usual(n: int, q: float) -> tuple[int, int]:
+    """Numbers of discordant pairs that all but ``NEGLIGIBLE`` of the chance lies between."""
+    low, high = binom.ppf([NEGLIGIBLE / 2, 1 - NEGLIGIBLE / 2], n, q)
+    return max(int(low) - 1, 0), min(int(high) + 1, n)
 
 
 def discordances(moved: int, n: int, least: float) -> Floats:
     """Shares of discordant pairs that ``moved`` of ``n`` leave possible, none below ``least``."""
-    low = 0.0 if moved == 0 else float(beta.ppf(UNLIKELY / 2, moved, n - moved + 1))
-    high = 1.0 if moved == n else float(beta.isf(UNLIKELY / 2, moved + 1, n - moved))
+    low, high = _possible(moved, n)
     least = max(least, 1e-12)
     return np.linspace(max(low, least), max(high, least), DISCORDANCES)
+
+
+@lru_cache(maxsize=65536)
+def _possible(moved: int, n: int) -> tuple[float, float]:
+    return clopper_pearson(moved, n, alpha=UNLIKELY)
 
 
 def _fewest_wins(moved: Counts, n: int, difference: float, seen: float) -> Counts:
