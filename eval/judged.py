@@ -136,8 +136,8 @@ def _judge_the_rest(
 ) -> Judged:
     """All outcomes in order. A judge that failed on every row was down: nothing to be kept.
 
-    Rows are judged so many at a time. A value is noted and never paid for twice; a row whose
-    calls failed is judged again where an interrupted measurement goes on.
+    Rows are judged so many at a time, and then noted: an interruption costs those under way. A
+    value once noted is not asked for again; a row whose calls failed is, when it goes on.
     """
     open_rows = [row for row, done in zip(given, ready, strict=True) if done is None]
     keys = [_noted_as(config, row) for row in open_rows]
