@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import hallmark
 from audit.checks import AUDITS
 from audit.instruments import PAGE, with_table
 from audit.report import AuditReport
-from commands import measuring
+from commands import measuring, timing
 from commands.audit import SUITES, open_suite, shipped_suites
 from commands.policies import ALL_CHECKS
 from commands.session import Session
@@ -203,23 +202,32 @@ def test_the_shipped_suites_are_those_that_help_and_documentation_name() -> None
 
 
 class Slow(FakeRunner):
-    """Two milliseconds for each sentence."""
+    """Two milliseconds for each sentence, by a clock of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
 
     def continuations(self, requests: Sequence[tuple[str, str]]) -> list[Continuation]:
-        time.sleep(0.002 * len(requests))
+        self.now += 0.002 * len(requests)
         return super().continuations(requests)
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 def test_the_estimate_is_the_probes_pace_times_what_is_asked_for_once(
-    home: Home, suite: Callable[..., str]
+    home: Home, suite: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    runner = Slow()
+    monkeypatch.setattr(timing, "time", runner)
     session = Session.open(home.root, None)
     one, _ = open_suite(session, suite({}))
-    seconds = estimate(one.entries, LocalPool(Slow()))
-    assert 0.22 <= seconds <= 0.44  # at most 120 sentences, 2 ms each and some overhead
+    sentences = 120 - 1  # of sixty pairs; one sentence stands in two of them
+    assert estimate(one.entries, LocalPool(runner)) == pytest.approx(0.002 * sentences)
     # twenty of the sixty again, by another entry, cost nothing
     two, _ = open_suite(session, suite({}, {"name": "fewer", "config": {"max_pairs": 20}}))
-    assert 0.22 <= estimate(two.entries, LocalPool(Slow())) <= 0.44
+    assert estimate(two.entries, LocalPool(runner)) == pytest.approx(0.002 * sentences)
 
 
 def test_the_page_on_audits_has_the_row_of_every_instrument() -> None:
