@@ -39,6 +39,21 @@ def test_added_time_is_the_difference_to_the_mock_of_the_same_repeat():
     assert missing.added("hallmark", "mock", "json", 32, "p50_ms") is None
 
 
+def test_the_table_shows_what_each_side_adds_to_the_mock_of_the_same_repeat():
+    results = Results(
+        [
+            measured("mock", 0, 1000, 1.25, p99_ms=3.0, first_p50_ms=0.25),
+            measured("relay", 0, 500, 1.5, p99_ms=4.0, first_p50_ms=1.0),
+        ]
+    )
+    head, _, mock, relay = bench_table.table(results, ["mock", "relay"], [32]).splitlines()
+    assert [cell.strip() for cell in head.split("|")[6:9]] == [
+        "added p50", "added p99", "added to first event, p50",
+    ]  # fmt: skip
+    assert mock == "| json, 32 | mock | 1,000 (1,000 to 1,000) | 1.25 | 3.00 | - | - | - | 2.00 |"
+    assert relay.endswith("| 1.50 | 4.00 | +0.25 | +1.00 | +0.75 | 1.00 |")
+
+
 @pytest.mark.parametrize(
     ("found", "at_most", "met"),
     [(0.5, True, True), (0.51, True, False), (0.5, False, True), (0.49, False, False)],
