@@ -12,7 +12,7 @@ from pathlib import Path
 
 from audit.audit_page import page
 from audit.report import AuditReport, LeftOut, Power, audit_report, markdown
-from commands.gate import baseline_digest, measure_and_judge
+from commands.gate import baseline_digest, measure_and_judge, say_why
 from commands.measuring import HERE
 from commands.policies import dataset_file, open_policy
 from commands.session import Session, print_json, table
@@ -26,7 +26,6 @@ from eval.wording import COLUMNS, finding_cells, number
 from registry.checkpoint import verify
 from registry.evidence import EvidenceStore
 from registry.records import UserError, describe_unknown, write_atomically
-from registry.verdict import Status
 
 SUITES = Path(__file__).resolve().parent.parent / "audit" / "suites"
 NO_BASELINE = "baseline"  # what findings say there is none of
@@ -164,11 +163,7 @@ def audit(
     title = f"suite {audited.report.suite}, {audited.report.checkpoint}"
     rows = [finding_cells(finding) for finding in verdict.findings]
     session.console.print(table(title, COLUMNS, rows))
-    for finding in verdict.findings:
-        if finding.status is not Status.PASS:
-            session.say(f"  {finding.entry}: {finding.reason}")
-    for reason in verdict.reasons:
-        session.say(f"  {reason}")
+    say_why(session, verdict)
     session.say(f"{verdict.status}, measured in {_minutes(audited.seconds)}; nothing was signed")
     for path in audited.paths.values():
         session.say(f"  {path}")

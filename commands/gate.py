@@ -178,6 +178,16 @@ def _beside(finding: Finding) -> str:
     return text
 
 
+def say_why(session: Session, verdict: Verdict) -> None:
+    """What kept each entry from PASS, or stands beside it, and what kept all of them: once."""
+    for finding in verdict.findings:
+        worth = finding.status is not Status.PASS or finding.clean or finding.noise
+        if worth and finding.reason not in verdict.of_no_entry:
+            session.say(f"  {finding.entry}: {finding.reason}{_beside(finding)}")
+    for reason in verdict.of_no_entry:
+        session.say(f"  {reason}")
+
+
 def show(session: Session, gated: Gated) -> None:
     verdict = gated.verdict
     columns = (
@@ -200,11 +210,7 @@ def show(session: Session, gated: Gated) -> None:
     title = f"policy {verdict.policy_name}, {short(verdict.candidate_digest)} against "
     title += short(verdict.baseline_digest) if verdict.baseline_digest else "absolute limits"
     session.console.print(table(title, columns, rows))
-    for finding in verdict.findings:
-        if finding.status is not Status.PASS or finding.clean or finding.noise:
-            session.say(f"  {finding.entry}: {finding.reason}{_beside(finding)}")
-    for reason in verdict.reasons:
-        session.say(f"  {reason}")
+    say_why(session, verdict)
     session.say(f"[bold {COLOURS[verdict.status]}]{verdict.status}[/]")
     for path in gated.reports.values():
         session.say(f"  {path}")

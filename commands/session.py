@@ -79,11 +79,16 @@ class Session:
         )
         with Progress(*columns, console=self.console, transient=False) as bars:
             task = bars.add_task(description, total=1)
+            advanced = False
 
             def advance(done: float, total: int) -> None:
+                nonlocal advanced
+                advanced = True
                 bars.update(task, completed=done, total=max(total, 1))
 
             yield advance
+            if not advanced:  # there was nothing to do: no bar that stopped at none of it
+                bars.remove_task(task)
 
 
 def print_json(value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from eval.policy import Entry
@@ -30,8 +31,8 @@ class _Counting(Forgetful):
         self.facts = pool.facts
         self.render = pool.render
         self.count_tokens = pool.count_tokens
-        self.written: dict[str, int] = {}
-        """``max_tokens`` of each answer or completion, by the request's digest."""
+        self.written: dict[str, dict[str, int]] = {"answers": {}, "completions": {}}
+        """``max_tokens`` of each request by its digest, of each way to ask for text."""
         self.scored: set[str] = set()
 
     def continuations(self, requests: Sequence[tuple[str, str]]) -> Any:
@@ -41,22 +42,22 @@ class _Counting(Forgetful):
         return self._score(list(texts))
 
     def answers(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> Any:
-        return self._write([[m.model_dump() for m in d] for d in dialogues], sampling)
+        return self._write("answers", [[m.model_dump() for m in d] for d in dialogues], sampling)
 
     def completions(self, prompts: Sequence[str], sampling: Sampling) -> Any:
-        return self._write(list(prompts), sampling)
+        return self._write("completions", list(prompts), sampling)
 
     def _score(self, requests: Sequence[Any]) -> Any:
         self.scored |= {digest_of({"request": request}) for request in requests}
         raise _Asked
 
-    def _write(self, requests: Sequence[Any], sampling: Sampling) -> Any:
+    def _write(self, method: str, requests: Sequence[Any], sampling: Sampling) -> Any:
         how = vars(sampling)
         for place, request in enumerate(requests):
             # drawn samples of one prompt are requests of their own, greedy answers are shared
             copy = place if sampling.temperature > 0 else 0
             digest = digest_of({"request": request, "how": how, "copy": copy})
-            self.written[digest] = sampling.max_tokens
+            self.written[method][digest] = sampling.max_tokens
         raise _Asked
 
 
@@ -71,12 +72,16 @@ def estimate(entries: Sequence[Entry], pool: Pool) -> float:
             except _Asked:
                 continue
     seconds = 0.0
-    if counting.written:
-        prompts = [f"Where is my {_subject(i)} number {i}?" for i in range(NUM_PROBES)]
-        sampling = Sampling(max_tokens=PROBE_TOKENS)
-        each = _timed(lambda: pool.run("completions", [prompts], sampling)) / NUM_PROBES
-        for max_tokens in counting.written.values():
-            seconds += each * min(max_tokens / PROBE_TOKENS, 1.0)
+    prompts = [f"Where is my {_subject(i)} number {i}?" for i in range(NUM_PROBES)]
+    probes: dict[str, list[Any]] = {
+        "answers": [[Message(role="user", content=prompt)] for prompt in prompts],
+        "completions": prompts,  # which go on where an answer would end
+    }
+    sampling = Sampling(max_tokens=PROBE_TOKENS)
+    for method, asked in counting.written.items():
+        if asked:
+            each = _timed(partial(pool.run, method, [probes[method]], sampling)) / NUM_PROBES
+            seconds += sum(each * min(tokens / PROBE_TOKENS, 1.0) for tokens in asked.values())
     if counting.scored:
         sentences = [("", f"They asked about {_subject(i)} {i}.") for i in range(NUM_PROBES)]
         each = _timed(lambda: pool.run("continuations", [sentences], None)) / NUM_PROBES

@@ -95,7 +95,7 @@ def judge(
         findings=findings,
         reasons=(
             *broken,
-            *(f"{f.entry}: {f.status}: {f.reason}" for f in required if f.status != Status.PASS),
+            *(f.as_reason for f in required if f.status != Status.PASS),
         ),
         created_at=now,
     )

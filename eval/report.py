@@ -152,9 +152,6 @@ def junit(verdict: Verdict) -> str:
     errors. Advisory and watched ones are skipped unless they PASS: they block nothing."""
     suite = ET.Element("testsuite", name=f"hallmark gate {verdict.policy_name}")
     counted = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    broken = [
-        r for r in verdict.reasons if not any(r.startswith(f.entry) for f in verdict.findings)
-    ]
     for f in verdict.findings:
         counted["tests"] += 1
         case = ET.SubElement(
@@ -171,7 +168,7 @@ def junit(verdict: Verdict) -> str:
             f"change={number(f.estimate)} {interval(f.low, f.high)} margin={number(f.margin)} "
             f"limit={number(f.limit)} n={f.n} unscored={f.unscored}"
         )
-    for reason in broken:
+    for reason in verdict.of_no_entry:
         counted["tests"] += 1
         counted["errors"] += 1
         case = ET.SubElement(suite, "testcase", classname="hallmark", name="verdict", time="0")

@@ -121,6 +121,11 @@ class Finding(Record):
         unjudged = self.limit is None and (self.margin is None or self.baseline is None)
         return "not judged" if unjudged and self.status is Status.INCONCLUSIVE else self.status
 
+    @property
+    def as_reason(self) -> str:
+        """How a verdict that this finding keeps from PASS gives it as a reason."""
+        return f"{self.entry}: {self.status}: {self.reason}"
+
 
 class Verdict(Record):
     """All findings of one policy on one candidate, and what they come to."""
@@ -140,6 +145,12 @@ class Verdict(Record):
     @property
     def digest(self) -> str:
         return digest_of(self)
+
+    @property
+    def of_no_entry(self) -> tuple[str, ...]:
+        """The reasons that are no single finding's: why nothing could be judged at all."""
+        of_entries = {finding.as_reason for finding in self.findings}
+        return tuple(reason for reason in self.reasons if reason not in of_entries)
 
     @property
     def exit_code(self) -> int:

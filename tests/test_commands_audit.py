@@ -23,7 +23,8 @@ from commands.timing import estimate
 from eval.gate import load_policy
 from eval.plan import count_items, plan
 from eval.resume import LocalPool
-from eval.runner import Continuation, FakeRunner
+from eval.runner import Answer, Continuation, FakeRunner, Sampling
+from registry.conversation import Message
 from registry.home import Home
 from registry.ledger import Ledger
 
@@ -128,6 +129,43 @@ def test_exit_codes_are_the_gates(
     assert (found, json.loads(printed)["verdict"]["status"]) == (code, status)
 
 
+@pytest.mark.parametrize("changes", [({"min_items": 61},), ({"tier": "advisory"},)])
+def test_why_it_is_no_pass_is_said_once(
+    run: Run, suite: Callable[..., str], tiny_checkpoint: Path, changes: tuple[dict[str, Any]]
+) -> None:
+    folder, policy = str(tiny_checkpoint), suite(*changes)
+    _, printed, _ = run("audit", folder, "--suite", policy, "--json")
+    (reason,) = json.loads(printed)["verdict"]["reasons"]
+    reason = reason.removeprefix("pairs: INCONCLUSIVE: ")
+    for command in (("audit", folder, "--suite", policy), ("gate", folder, "--policy", policy)):
+        _, _, said = run(*command)
+        assert said.count(reason) == 1, said
+
+
+def test_the_gate_says_once_that_a_checkpoint_cannot_be_judged_against_itself(
+    run: Run, suite: Callable[..., str], tiny_checkpoint: Path
+) -> None:
+    folder, policy = str(tiny_checkpoint), suite({}, {"name": "more"})
+    assert run("trust", "policy", "--policy", policy)[0] == 0
+    assert run("gate", folder, "--policy", policy)[0] == 0
+    assert run("promote", folder)[0] == 0
+    code, _, said = run("gate", folder, "--policy", policy)
+    assert code == 3
+    assert said.count("cannot be judged against itself") == 1, said
+
+
+def test_a_bar_that_had_nothing_to_do_is_not_shown(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session.open(home.root, None)
+    with session.progress("looking", "bytes"):
+        pass
+    assert capsys.readouterr().err.strip() == ""
+    with session.progress("looking", "bytes") as advance:
+        advance(3, 3)
+    assert "3/3 bytes" in capsys.readouterr().err
+
+
 def test_an_alias_is_compared_with_and_an_unknown_one_is_an_error(
     run: Run,
     suite: Callable[..., str],
@@ -202,7 +240,8 @@ def test_the_shipped_suites_are_those_that_help_and_documentation_name() -> None
 
 
 class Slow(FakeRunner):
-    """Two milliseconds for each sentence, by a clock of its own."""
+    """Two milliseconds for each sentence, five for an answer, fifty for a completion, which knows
+    no end: by a clock of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,6 +250,14 @@ class Slow(FakeRunner):
     def continuations(self, requests: Sequence[tuple[str, str]]) -> list[Continuation]:
         self.now += 0.002 * len(requests)
         return super().continuations(requests)
+
+    def answers(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> list[Answer]:
+        self.now += 0.005 * len(dialogues)
+        return [Answer("yes")] * len(dialogues)
+
+    def completions(self, prompts: Sequence[str], sampling: Sampling) -> list[Answer]:
+        self.now += 0.05 * len(prompts)
+        return super().completions(prompts, sampling)
 
     def monotonic(self) -> float:
         return self.now
@@ -228,6 +275,16 @@ def test_the_estimate_is_the_probes_pace_times_what_is_asked_for_once(
     # twenty of the sixty again, by another entry, cost nothing
     two, _ = open_suite(session, suite({}, {"name": "fewer", "config": {"max_pairs": 20}}))
     assert estimate(two.entries, LocalPool(runner)) == pytest.approx(0.002 * sentences)
+
+
+def test_the_estimate_probes_answers_by_answers(
+    home: Home, suite: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Slow()
+    monkeypatch.setattr(timing, "time", runner)
+    declined = {"check": "over_refusal", "config": {"max_tokens": 64}}
+    one, _ = open_suite(Session.open(home.root, None), suite(declined))
+    assert estimate(one.entries, LocalPool(runner)) == pytest.approx(0.005 * 280)
 
 
 def test_the_page_on_audits_has_the_row_of_every_instrument() -> None:

@@ -51,6 +51,8 @@ def test_a_checkpoint_against_itself_is_invalid() -> None:
     assert found.status is Status.INVALID
     assert "are the same weights" in found.reasons[0]
     assert only(found).status is Status.INVALID
+    assert found.of_no_entry == found.reasons[:1]
+    assert found.reasons[1:] == (only(found).as_reason,)
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def junit(tmp_path: Path) -> ET.Element:
         finding("soft", Status.FAIL, "advisory"),
         finding("seen", Status.PASS, "watch"),
     )
-    reasons = ("bits: FAIL: why", "candidate and baseline are the same weights")
+    reasons = (FOUR[1].as_reason, "candidate and baseline are the same weights")
     paths = write_reports(verdict(*findings, reasons=reasons), {}, None, tmp_path)
     return ET.parse(paths["junit.xml"]).getroot()
 
