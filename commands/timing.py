@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from eval.policy import Entry
@@ -13,9 +13,9 @@ from eval.runner import Forgetful, Sampling
 from registry.conversation import Message
 from registry.records import digest_of
 
-NUM_PROBES = 32
-PROBE_TOKENS = 64
-SUBJECTS = ("order", "refund", "parcel", "invoice")
+MOST_PROBES = 128  # requests of a kind, asked to learn the pace: batches as full as they will be
+EVERY = 4  # at most one request in so many is asked
+NUM_WARM_UP = 2
 
 
 class _Asked(Exception):
@@ -31,39 +31,40 @@ class _Counting(Forgetful):
         self.facts = pool.facts
         self.render = pool.render
         self.count_tokens = pool.count_tokens
-        self.written: dict[str, dict[str, int]] = {"answers": {}, "completions": {}}
-        """``max_tokens`` of each request by its digest, of each way to ask for text."""
-        self.scored: set[str] = set()
+        self.asked: dict[tuple[str, Sampling | None], dict[str, Any]] = {}
+        """By method and sampling: the requests, by their digest."""
 
     def continuations(self, requests: Sequence[tuple[str, str]]) -> Any:
-        return self._score([list(request) for request in requests])
+        return self._note("continuations", requests, [list(request) for request in requests])
 
     def documents(self, texts: Sequence[str]) -> Any:
-        return self._score(list(texts))
+        return self._note("documents", texts, texts)
 
     def answers(self, dialogues: Sequence[Sequence[Message]], sampling: Sampling) -> Any:
-        return self._write("answers", [[m.model_dump() for m in d] for d in dialogues], sampling)
+        plain = [[message.model_dump() for message in dialogue] for dialogue in dialogues]
+        return self._note("answers", dialogues, plain, sampling)
 
     def completions(self, prompts: Sequence[str], sampling: Sampling) -> Any:
-        return self._write("completions", list(prompts), sampling)
+        return self._note("completions", prompts, prompts, sampling)
 
-    def _score(self, requests: Sequence[Any]) -> Any:
-        self.scored |= {digest_of({"request": request}) for request in requests}
-        raise _Asked
-
-    def _write(self, method: str, requests: Sequence[Any], sampling: Sampling) -> Any:
-        how = vars(sampling)
-        for place, request in enumerate(requests):
-            # drawn samples of one prompt are requests of their own, greedy answers are shared
-            copy = place if sampling.temperature > 0 else 0
-            digest = digest_of({"request": request, "how": how, "copy": copy})
-            self.written[method][digest] = sampling.max_tokens
+    def _note(
+        self,
+        method: str,
+        requests: Sequence[Any],
+        plain: Sequence[Any],
+        sampling: Sampling | None = None,
+    ) -> Any:
+        # drawn samples of one prompt are requests of their own, greedy answers are shared
+        drawn = sampling is not None and sampling.temperature > 0
+        asked = self.asked.setdefault((method, sampling), {})
+        for place, (request, body) in enumerate(zip(requests, plain, strict=True)):
+            asked[digest_of([body, place if drawn else 0])] = request
         raise _Asked
 
 
 def estimate(entries: Sequence[Entry], pool: Pool) -> float:
-    """Seconds to measure the entries. Rough: it counts each check's first question to the model,
-    and answers differ in length from the probe's; the progress bar knows better as it goes."""
+    """Seconds to measure the entries, from some of their own requests. Rough: it counts each
+    check's first question to the model; the progress bar knows better as it goes."""
     counting = _Counting(pool)
     for entry in entries:
         if entry.row.needs_model:
@@ -72,29 +73,16 @@ def estimate(entries: Sequence[Entry], pool: Pool) -> float:
             except _Asked:
                 continue
     seconds = 0.0
-    prompts = [f"Where is my {_subject(i)} number {i}?" for i in range(NUM_PROBES)]
-    probes: dict[str, list[Any]] = {
-        "answers": [[Message(role="user", content=prompt)] for prompt in prompts],
-        "completions": prompts,  # which go on where an answer would end
-    }
-    sampling = Sampling(max_tokens=PROBE_TOKENS)
-    for method, asked in counting.written.items():
-        if asked:
-            each = _timed(partial(pool.run, method, [probes[method]], sampling)) / NUM_PROBES
-            seconds += sum(each * min(tokens / PROBE_TOKENS, 1.0) for tokens in asked.values())
-    if counting.scored:
-        sentences = [("", f"They asked about {_subject(i)} {i}.") for i in range(NUM_PROBES)]
-        each = _timed(lambda: pool.run("continuations", [sentences], None)) / NUM_PROBES
-        seconds += each * len(counting.scored)
+    for (method, sampling), asked in counting.asked.items():
+        requests = list(asked.values())
+        some = requests[:: max(EVERY, math.ceil(len(requests) / MOST_PROBES))]
+        _seconds(pool, method, some[:NUM_WARM_UP], sampling)
+        seconds += _seconds(pool, method, some, sampling) / len(some) * len(requests)
     return seconds
 
 
-def _subject(index: int) -> str:
-    return SUBJECTS[index % len(SUBJECTS)]
-
-
-def _timed(work: Callable[[], Any]) -> float:
+def _seconds(pool: Pool, method: str, some: Sequence[Any], sampling: Sampling | None) -> float:
     began = time.monotonic()
-    for _ in work():
+    for _ in pool.run(method, [some], sampling):
         pass
     return time.monotonic() - began
