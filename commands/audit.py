@@ -191,7 +191,7 @@ def _show_plan(session: Session, plan: Plan) -> None:
         (row.entry, row.tier, row.n, row.n_needed, number(row.power), row.note) for row in plan.rows
     ]
     session.console.print(table(f"sizes of suite {plan.policy}", columns, rows))
-    session.say(f"  power over all required entries: {number(plan.power)}")
+    session.say(f"  {plan.summary}")
 
 
 def _minutes(seconds: float) -> str:

@@ -262,7 +262,7 @@ def plan(session: Session, *, policy: str, against: str, json: bool) -> int:
             for r in made.rows
         ]
         session.console.print(table(f"policy {made.policy}", columns, rows))
-        session.say(f"power over all required entries: {_number(made.power)}")
+        session.say(made.summary)
     return 1 if any(r.refused for r in made.rows) else 0
 
 

@@ -77,6 +77,15 @@ class Plan(Record):
         refused = any(row.refused for row in required)
         return not refused and self.power is not None and self.power >= self.target
 
+    @property
+    def summary(self) -> str:
+        """The power beside what was asked for, and what the items needed are needed for."""
+        power = "unknown" if self.power is None else f"{self.power:.4g}"
+        return (
+            f"power over all required entries: {power} (asked for {self.target:g}); "
+            f"needed: items for a power of {self.target_each:.4g} in each"
+        )
+
 
 def count_items(policy: Policy) -> dict[str, int]:
     """Items each entry would measure: rows of its files, or what its configuration counts,
@@ -359,41 +368,3 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def render_plan(plan: Plan) -> str:
-    """The plan as a plain table with its refusals below."""
-    head = ("entry", "tier", "n", "needed", "margin", "above", "limit", "power", "from")
-    lines = [head]
-    for row in plan.rows:
-        lines.append(
-            (
-                row.entry,
-                row.tier,
-                str(row.n),
-                _or_dash(row.n_needed),
-                _or_dash(row.margin),
-                _or_dash(row.smallest_margin),
-                _or_dash(row.limit),
-                _or_dash(row.power),
-                row.assumptions or "nothing assumed",
-            )
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    text += [f"REFUSED {row.entry}: {row.refused}" for row in plan.rows if row.refused]
-    overall = "unknown" if plan.power is None else f"{plan.power:.4f}"
-    text.append(
-        f"power of all required entries for the assumed candidate: {overall} "
-        f"(asked for {plan.target:g}, {plan.target_each:.4f} each)"
-    )
-    return "\n".join(text)
-
-
-def _or_dash(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
