@@ -34,6 +34,8 @@ def card(session: Session, checkpoint: str, *, out: Path | None, json: bool) -> 
     )
     path = out or folder / MODEL_CARD
     write_atomically(path, made.encode())
+    if out is None:
+        session.write_back(manifest, path)
     if json:
         print_json(
             {

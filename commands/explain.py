@@ -97,7 +97,7 @@ def kept_request(session: Session, request_id: str) -> RequestRecord:
 
 def _folder(session: Session, digest: str) -> Path:
     """The very checkpoint that answered."""
-    folder = Path(session.ledger.resolve(digest).uri)
+    folder = session.stored(digest)
     if verify(folder).weights_digest != digest:
         raise ExplainError(
             f"{folder} holds other weights than {short(digest)}, which answered; "

@@ -85,7 +85,7 @@ def measure_and_judge(
     if base_digest is not None:
         row = session.ledger.resolve(base_digest)
         title = f"{against} ({row.name})"
-        baseline = measure(session, policy, Path(row.uri), title, how.opener(session))
+        baseline = measure(session, policy, session.stored(base_digest), title, how.opener(session))
         if how.early_fail and base_digest != manifest.weights_digest:
             lost = first_looks(session, policy, folder, baseline, opened_by)
     if lost is not None:
@@ -146,7 +146,7 @@ def run_gate(
     stamp_digest = None
     if verdict.status is Status.PASS:
         envelope = seal(verdict, manifest, local_key(session.home))
-        write_hallmark(folder, envelope)
+        session.write_back(manifest, write_hallmark(folder, envelope))
         stamp_digest = envelope_digest(envelope)
         ensure_golden(session, folder, manifest)
     session.ledger.record_verdict(verdict, stamp_digest)
@@ -237,8 +237,7 @@ def make_plan(session: Session, reference: str, against: str) -> Plan:
     """The policy's power with the items it has, and the alias's evidence where it is stored."""
     policy = open_policy(session, reference)
     champion = session.ledger.alias(against)
-    row = session.ledger.resolve(champion) if champion else None
-    baseline = stored_evidence(session, policy, Path(row.uri)) if row else None
+    baseline = stored_evidence(session, policy, session.stored(champion)) if champion else None
     return plan_policy(policy, count_items(policy), baseline)
 
 

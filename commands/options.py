@@ -19,7 +19,11 @@ LedgerUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Checkpoint = Annotated[
-    str, typer.Argument(help="An alias, a name, a digest (8 hex digits are enough), or a folder.")
+    str,
+    typer.Argument(
+        help="An alias, a name, a digest (8 hex digits are enough), a folder, or a URI such as "
+        "s3://BUCKET/NAME."
+    ),
 ]
 PolicyFile = Annotated[
     str, typer.Option(help="A policy file, or the name of a shipped one: support, real.")

@@ -74,7 +74,7 @@ def run_selftest(session: Session, reference: str, against: str) -> list[Planted
             "there is no champion to plant regressions in; promote one first: hallmark promote"
         )
     row = session.ledger.resolve(digest)
-    folder = Path(row.uri)
+    folder = session.stored(digest)
     baseline = measure(session, policy, folder, f"{against} ({row.name})")
     training = contaminations(session, policy, digest)
     with tempfile.TemporaryDirectory(prefix="selftest-", dir=session.home.root) as garden:

@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from registry.checkpoint import MANIFEST, Manifest, read_manifest
+from registry.checkpoint import MANIFEST, CheckpointError, Manifest, read_manifest
 from registry.home import Home
 from registry.ledger import Ledger
 from registry.records import UserError
+from registry.remote import fetch, is_remote, write_back
 
 ProgressCallback = Callable[[float, int], None]
 
@@ -54,19 +55,39 @@ class Session:
         self.console.print(text)
 
     def checkpoint(self, reference: str) -> Path:
-        """The folder of an alias, name, digest or folder; a folder is recorded on first use."""
-        folder = Path(reference)
+        """The local folder of an alias, name, digest, folder or URI.
+
+        The last two are recorded on first use; of a URI it is a verified copy.
+        """
+        folder = self._fetched(reference)
         if (folder / MANIFEST).is_file() or folder.is_dir():
-            manifest = read_manifest(folder)
-            self.ledger.record_checkpoint(manifest, str(folder.resolve()))
+            uri = reference if is_remote(reference) else str(folder.resolve())
+            self.ledger.record_checkpoint(read_manifest(folder), uri)
             return folder.resolve()
-        return Path(self.ledger.resolve(reference).uri)
+        return self.stored(reference)
+
+    def stored(self, reference: str) -> Path:
+        """The local folder of a checkpoint that the ledger knows, fetched where it must be."""
+        return self._fetched(self.ledger.resolve(reference).uri)
+
+    def _fetched(self, uri: str) -> Path:
+        if not is_remote(uri):
+            return fetch(uri, self.home.fetched)
+        with self.progress("fetching", "bytes") as advance:
+            return fetch(uri, self.home.fetched, advance)
+
+    def write_back(self, manifest: Manifest, file: Path) -> None:
+        """Put a new hallmark or model card where the checkpoint stands, or say why not."""
+        try:
+            write_back(self.ledger.resolve(manifest.weights_digest).uri, file)
+        except CheckpointError as error:
+            self.say(f"  [yellow]{error}[/]")
 
     def base_of(self, manifest: Manifest) -> Path | None:
         """The folder of an adapter's base; None for a checkpoint that stands alone."""
         if not manifest.is_adapter or manifest.parent_digest is None:
             return None
-        return Path(self.ledger.resolve(manifest.parent_digest).uri)
+        return self.stored(manifest.parent_digest)
 
     @contextmanager
     def progress(self, description: str, unit: str = "") -> Iterator[ProgressCallback]:
@@ -86,9 +107,11 @@ class Session:
                 advanced = True
                 bars.update(task, completed=done, total=max(total, 1))
 
-            yield advance
-            if not advanced:  # there was nothing to do: no bar that stopped at none of it
-                bars.remove_task(task)
+            try:
+                yield advance
+            finally:
+                if not advanced:  # there was nothing to do: no bar that stopped at none of it
+                    bars.remove_task(task)
 
 
 def print_json(value: Any) -> None:

@@ -85,7 +85,7 @@ def switch(session: Session, alias: str, folder: Path, manifest: Manifest) -> in
         except ControlError as error:
             stuck = ""
             for other, name, before in changed:
-                old = Path(session.ledger.resolve(before).uri)
+                old = session.stored(before)
                 back = Promotion(
                     variant=name, checkpoint=old, base=session.base_of(read_manifest(old))
                 )

@@ -153,13 +153,6 @@ def publish(staging: Path, destination: Path, lineage: Lineage) -> Manifest:
     return manifest
 
 
-def localise(uri: str, cache: Path) -> Path:
-    """The local folder of the checkpoint at ``uri``; see ``registry.remote``."""
-    from registry.remote import fetch
-
-    return fetch(uri, cache)
-
-
 def read_manifest(folder: Path) -> Manifest:
     """The manifest as it stands, files unchecked. Raises CheckpointError."""
     path = folder / MANIFEST

@@ -25,6 +25,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def fetched(self) -> Path:
+        """Verified copies of checkpoints that stand elsewhere."""
+        return self.root / "fetched"
+
+    @property
     def datasets(self) -> Path:
         return self.root / "datasets"
 

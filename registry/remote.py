@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,19 +25,23 @@ from registry.checkpoint import (
 from registry.folders import put_in_place
 from registry.records import digest_of, first_problem, short, write_atomically
 
+Advance = Callable[[float, int], None]
 
-def fetch(uri: str, cache: Path) -> Path:
+
+def is_remote(uri: str) -> bool:
+    return "://" in uri and urlsplit(uri).scheme != "file"
+
+
+def fetch(uri: str, cache: Path, advance: Advance = lambda done, total: None) -> Path:
     """A local path as it is; of another URI the verified copy below ``cache``.
 
     A copy that is there already is not fetched again, but its hallmark and model card
-    are, for these may change. Raises CheckpointError where the address cannot be read
-    or holds no whole checkpoint; nothing half-fetched stays.
+    are where the address has them, for these may change. ``advance`` hears of the bytes
+    fetched, and of how many there are. Raises CheckpointError where the address cannot be
+    read or holds no whole checkpoint; nothing half-fetched stays.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    if "://" not in uri:
-        return Path(uri)
+    if not is_remote(uri):
+        return Path(unquote(urlsplit(uri).path)) if "://" in uri else Path(uri)
     store, root = _open(uri)
     manifest = _read(store, f"{root}/{MANIFEST}")
     if manifest is None:
@@ -46,35 +52,65 @@ def fetch(uri: str, cache: Path) -> Path:
     if not destination.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as temporary:
-            _fetch_files(store, root, manifest, Path(temporary) / "checkpoint", destination)
+            folder = Path(temporary) / "checkpoint"
+            _fetch_files(store, root, manifest, folder, advance)
+            try:
+                put_in_place(folder, destination)
+            except FileExistsError:  # another process fetched the same checkpoint meanwhile
+                shutil.rmtree(folder)
     for name in (HALLMARK, MODEL_CARD):
         content = _read(store, f"{root}/{name}")
-        if content is None:
-            (destination / name).unlink(missing_ok=True)
-        else:
+        if content is not None:
             write_atomically(destination / name, content)
     return destination
 
 
-def _fetch_files(store: Any, root: str, manifest: bytes, folder: Path, destination: Path) -> None:
+def write_back(uri: str, file: Path) -> None:
+    """Put a fetched checkpoint's new hallmark or model card where the checkpoint stands.
+
+    Nothing for a local one. Raises CheckpointError where the address takes no files.
+    """
+    if not is_remote(uri):
+        return
+    store, root = _open(uri)
+    with _failing(f"{uri} takes no {file.name}", f"put {file} there yourself", but=()):
+        store.pipe_file(f"{root}/{file.name}", file.read_bytes())
+
+
+def _fetch_files(store: Any, root: str, manifest: bytes, folder: Path, advance: Advance) -> None:
+    from fsspec.callbacks import Callback
+
     write_atomically(folder / MANIFEST, manifest)
-    for name in read_manifest(folder).files:
+    files = read_manifest(folder).files
+    total = sum(entry.size_bytes for entry in files.values())
+    done = 0
+    for name, entry in files.items():
+        before = done
+
+        def heard(_: int, value: int, before: int = before, **__: object) -> None:
+            advance(before + value, total)
+
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            store.get_file(f"{root}/{name}", str(target))
-        except FileNotFoundError:
-            continue  # verify names everything that is missing at once
+        with (
+            suppress(FileNotFoundError),  # verify names everything that is missing at once
+            _failing(f"{root}/{name} cannot be fetched"),
+        ):
+            store.get_file(f"{root}/{name}", str(target), callback=Callback(hooks={"bytes": heard}))
+        done += entry.size_bytes
+        advance(done, total)
     verify(folder)
-    try:
-        put_in_place(folder, destination)
-    except FileExistsError:  # another process fetched the same checkpoint meanwhile
-        shutil.rmtree(folder)
 
 
 def _open(uri: str) -> tuple[Any, str]:
     import fsspec
 
+    parts = urlsplit(uri)
+    if "@" in parts.netloc or parts.query:
+        raise CheckpointError(
+            f"the address at {parts.hostname} holds a user, a password or a query, which the "
+            "ledger would keep; leave them to the store's own settings, such as AWS_PROFILE"
+        )
     try:
         store, root = fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:
@@ -84,12 +120,23 @@ def _open(uri: str) -> tuple[Any, str]:
 
 def _read(store: Any, path: str) -> bytes | None:
     """A remote file's bytes, None where it does not exist."""
-    try:
+    with suppress(FileNotFoundError), _failing(f"{path} cannot be fetched"):
         content: bytes = store.cat_file(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be fetched: {first_problem(error)}; check address and credentials"
-        ) from error
-    return content
+        return content
+    return None
+
+
+@contextmanager
+def _failing(
+    what: str,
+    remedy: str = "check address and credentials",
+    *,
+    but: tuple[type[Exception], ...] = (FileNotFoundError,),
+) -> Iterator[None]:
+    """A store's failure as a CheckpointError; ``but`` those, which stay what they are."""
+    try:
+        yield
+    except but:
+        raise
+    except Exception as error:  # each store raises its own library's: aiohttp's, botocore's...
+        raise CheckpointError(f"{what}: {first_problem(error)}; {remedy}") from error

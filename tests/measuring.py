@@ -13,6 +13,18 @@ WORDS = (
     "big", "small",
 )  # fmt: skip
 
+PAIRS: dict[str, Any] = {
+    "name": "pairs",
+    "check": "stereotype_pairs",
+    "config": {"max_pairs": 60},
+    "tier": "required",
+    "limit": {"max": 0.999},
+    "min_items": 50,
+    "reason": "a test",
+    "owner": "a test",
+}
+"""A policy's entry whose check brings its own items."""
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -20,6 +20,7 @@ from registry.evidence import Evidence, Item
 from registry.home import Home
 from registry.verdict import Verdict
 from tests.gate_cases import CANDIDATE, entry, evidence, policy, verdict
+from tests.measuring import PAIRS
 
 HARM = entry("rare_harm", name="harm", limit={"max": 0.2})
 EVIL = "</td><script>x</script> | **bold** [a](http://b) `c`\n# Heading\n---\nlicense: mit"
@@ -191,18 +192,8 @@ def test_the_command_writes_the_card_beside_weights_that_stay_as_they_were(
 ) -> None:
     folder = make_tiny_checkpoint("carded", seed=3)
     command = ["--home", str(home.root)]
-    rule: dict[str, Any] = {
-        "name": "pairs",
-        "check": "stereotype_pairs",
-        "config": {"max_pairs": 60},
-        "tier": "required",
-        "limit": {"max": 0.999},
-        "min_items": 50,
-        "reason": "a test",
-        "owner": "a test",
-    }
     suite = tmp_path / "suite.yaml"
-    suite.write_text(yaml.safe_dump({"name": "mine", "entries": [rule]}))
+    suite.write_text(yaml.safe_dump({"name": "mine", "entries": [PAIRS]}))
 
     assert hallmark.main([*command, "card", str(folder), "--out", str(tmp_path / "a.md")]) == 0
     assert "There is no audit" in (tmp_path / "a.md").read_text()

@@ -27,17 +27,7 @@ from eval.runner import Answer, Continuation, FakeRunner, Sampling
 from registry.conversation import Message
 from registry.home import Home
 from registry.ledger import Ledger
-
-PAIRS: dict[str, Any] = {
-    "name": "pairs",
-    "check": "stereotype_pairs",
-    "config": {"max_pairs": 60},
-    "tier": "required",
-    "limit": {"max": 0.999},
-    "min_items": 50,
-    "reason": "a test",
-    "owner": "a test",
-}
+from tests.measuring import PAIRS
 
 
 @pytest.fixture

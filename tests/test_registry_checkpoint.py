@@ -16,13 +16,13 @@ from registry.checkpoint import (
     DatasetRef,
     FileEntry,
     Lineage,
-    localise,
     publish,
     read_manifest,
     verify,
     weights_digest,
 )
 from registry.records import canonical_json
+from registry.remote import fetch, write_back
 
 LINEAGE = Lineage(name="small", stage="import", seed=7)
 
@@ -275,8 +275,8 @@ def upload(folder: Path, uri: str) -> None:
 
 
 def test_a_local_checkpoint_is_localised_where_it_stands(checkpoint: Path, tmp_path: Path) -> None:
-    assert localise(str(checkpoint), tmp_path / "cache") == checkpoint
-    assert localise(checkpoint.as_uri(), tmp_path / "cache") == checkpoint
+    assert fetch(str(checkpoint), tmp_path / "cache") == checkpoint
+    assert fetch(checkpoint.as_uri(), tmp_path / "cache") == checkpoint
     assert not (tmp_path / "cache").exists()
 
 
@@ -284,15 +284,39 @@ def test_a_remote_checkpoint_is_fetched_once_and_its_hallmark_each_time(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     upload(checkpoint, "memory://bucket/fetched")
-    fetched = localise("memory://bucket/fetched", tmp_path / "cache")
+    heard: list[tuple[float, int]] = []
+    fetched = fetch("memory://bucket/fetched", tmp_path / "cache", lambda *said: heard.append(said))
     assert verify(fetched) == verify(checkpoint)
+    total = sum(entry.size_bytes for entry in verify(checkpoint).files.values())
+    assert heard == sorted(heard)
+    assert heard[-1] == (total, total)
     assert not (fetched / "hallmark.json").exists()
     inode = (fetched / "model.safetensors").stat().st_ino
     (checkpoint / "hallmark.json").write_text("{}")
     upload(checkpoint, "memory://bucket/fetched")
-    assert localise("memory://bucket/fetched", tmp_path / "cache") == fetched
+    assert fetch("memory://bucket/fetched", tmp_path / "cache") == fetched
     assert (fetched / "hallmark.json").read_text() == "{}"
     assert (fetched / "model.safetensors").stat().st_ino == inode
+
+
+def test_a_copys_own_hallmark_stays_where_the_address_has_none(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    upload(checkpoint, "memory://bucket/bare")
+    fetched = fetch("memory://bucket/bare", tmp_path / "cache")
+    (fetched / "hallmark.json").write_text("signed here")
+    assert fetch("memory://bucket/bare", tmp_path / "cache") == fetched
+    assert (fetched / "hallmark.json").read_text() == "signed here"
+    write_back("memory://bucket/bare", fetched / "hallmark.json")
+    again = fetch("memory://bucket/bare", tmp_path / "another")
+    assert (again / "hallmark.json").read_text() == "signed here"
+
+
+def test_an_address_with_a_password_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    for address in ("ftp://ann:hunter2@store.example/x", "http://store.example/x?sig=hunter2"):
+        with pytest.raises(CheckpointError, match=r"store\.example holds a user") as caught:
+            fetch(address, tmp_path / "cache")
+        assert "hunter2" not in str(caught.value)
 
 
 def test_a_remote_checkpoint_with_damaged_weights_leaves_nothing_in_the_cache(
@@ -301,7 +325,7 @@ def test_a_remote_checkpoint_with_damaged_weights_leaves_nothing_in_the_cache(
     (checkpoint / "model.safetensors").write_bytes(b"weightz")
     upload(checkpoint, "memory://bucket/damaged")
     with pytest.raises(CheckpointError, match=r"changed model\.safetensors"):
-        localise("memory://bucket/damaged", tmp_path / "cache")
+        fetch("memory://bucket/damaged", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -309,6 +333,6 @@ def test_a_remote_address_without_a_manifest_or_of_an_unknown_kind_is_refused(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(CheckpointError, match="memory://bucket/empty has no manifest"):
-        localise("memory://bucket/empty", tmp_path / "cache")
+        fetch("memory://bucket/empty", tmp_path / "cache")
     with pytest.raises(CheckpointError, match="cannot be opened: Protocol not known: nowhere"):
-        localise("nowhere://bucket/x", tmp_path / "cache")
+        fetch("nowhere://bucket/x", tmp_path / "cache")
