@@ -106,10 +106,10 @@ def _open(uri: str) -> tuple[Any, str]:
     import fsspec
 
     parts = urlsplit(uri)
-    if "@" in parts.netloc or parts.query:
+    if parts.password or parts.query:
         raise CheckpointError(
-            f"the address at {parts.hostname} holds a user, a password or a query, which the "
-            "ledger would keep; leave them to the store's own settings, such as AWS_PROFILE"
+            f"the address at {parts.hostname} holds a password or a query, which the ledger "
+            "would keep; leave them to the store's own settings, such as AWS_PROFILE"
         )
     try:
         store, root = fsspec.core.url_to_fs(uri)

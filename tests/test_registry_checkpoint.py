@@ -314,7 +314,7 @@ def test_a_copys_own_hallmark_stays_where_the_address_has_none(
 
 def test_an_address_with_a_password_is_refused_without_repeating_it(tmp_path: Path) -> None:
     for address in ("ftp://ann:hunter2@store.example/x", "http://store.example/x?sig=hunter2"):
-        with pytest.raises(CheckpointError, match=r"store\.example holds a user") as caught:
+        with pytest.raises(CheckpointError, match=r"store\.example holds a password") as caught:
             fetch(address, tmp_path / "cache")
         assert "hunter2" not in str(caught.value)
 
